@@ -1,0 +1,25 @@
+package incident
+
+import (
+	"context"
+	"io"
+)
+
+// EvidenceRef points to something that was seen, kept outside the history
+// under its SHA-256. Equal content is stored once.
+type EvidenceRef struct {
+	// Name is the path inside the bundle, "logs/rank-003.log".
+	Name   string `json:"name"`
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
+	// Cut says that the head and tail were kept and the middle dropped.
+	Cut bool `json:"cut,omitempty"`
+}
+
+// EvidenceStore keeps evidence by content. Put may be repeated with the same
+// content. Callers redact before they put.
+type EvidenceStore interface {
+	Put(ctx context.Context, name string, content io.Reader) (EvidenceRef, error)
+	// Open reads content back and fails when it does not match its hash.
+	Open(ctx context.Context, ref EvidenceRef) (io.ReadCloser, error)
+}

@@ -1,0 +1,103 @@
+package incident
+
+import "time"
+
+// Settings is the part of the configuration that steers one incident. The
+// front door pins it into the incident's input, so that editing a file never
+// changes an incident that is under way. Package config gives the defaults
+// and says what each field means in YAML.
+type Settings struct {
+	Cluster string `json:"cluster" yaml:"cluster"`
+	// StaleAfter: alerts that started longer ago are recorded and do not act.
+	StaleAfter time.Duration    `json:"stale_after" yaml:"stale_after"`
+	Approval   ApprovalSettings `json:"approval" yaml:"approval"`
+	CommTest   CommTestSettings `json:"comm_test" yaml:"comm_test"`
+	Fabric     FabricSettings   `json:"fabric" yaml:"fabric"`
+	Logs       LogSettings      `json:"logs" yaml:"logs"`
+	Verify     VerifySettings   `json:"verify" yaml:"verify"`
+	// Slack is the channel for incident messages; "" = no Slack.
+	SlackChannel string `json:"slack_channel" yaml:"slack_channel"`
+	// Build is the version of the front door that opened the incident.
+	Build string `json:"build" yaml:"-"`
+}
+
+// ApprovalSettings says who may agree, and how long we wait for them.
+type ApprovalSettings struct {
+	// Deadline after which silence is taken for no.
+	Deadline time.Duration `json:"deadline" yaml:"deadline"`
+	// Reminder is sent once after this time without an answer; 0 = never.
+	Reminder  time.Duration `json:"reminder" yaml:"reminder"`
+	Approvers []Approver    `json:"approvers" yaml:"approvers"`
+	// Quorum is how many approvals a risk needs; a missing risk needs 1.
+	// Low risk still asks unless the runbook says otherwise.
+	Quorum map[Risk]int `json:"quorum,omitempty" yaml:"quorum"`
+}
+
+// Approver is an authorised person. Identity is the Slack user id (never a
+// display name) or the login on the machine where gpumedic's command runs.
+type Approver struct {
+	Name  string `json:"name" yaml:"name"`
+	Slack string `json:"slack,omitempty" yaml:"slack"`
+	Login string `json:"login,omitempty" yaml:"login"`
+}
+
+// CommTestSettings describes the communication test's pods.
+type CommTestSettings struct {
+	Enabled bool   `json:"enabled" yaml:"enabled"`
+	Image   string `json:"image" yaml:"image"`
+	// GPUsPerNode is requested by each test pod.
+	GPUsPerNode int `json:"gpus_per_node" yaml:"gpus_per_node"`
+	// Resources are further requests of each pod, RDMA devices above all:
+	// "rdma/hca_shared_devices_a": "1".
+	Resources   map[string]string `json:"resources,omitempty" yaml:"resources"`
+	Env         map[string]string `json:"env,omitempty" yaml:"env"`
+	Tolerations []Toleration      `json:"tolerations,omitempty" yaml:"tolerations"`
+	HostNetwork bool              `json:"host_network,omitempty" yaml:"host_network"`
+	// ExpectedBusBWGBps is the bus bandwidth of a healthy group at the largest
+	// message; 0 = unknown, then only peers are compared.
+	ExpectedBusBWGBps float64 `json:"expected_busbw_gbps" yaml:"expected_busbw_gbps"`
+	// SlowBelow is the share of the expectation under which a group is slow.
+	SlowBelow float64 `json:"slow_below" yaml:"slow_below"`
+	// StartDeadline: pods that do not all run by then make the outcome "error".
+	StartDeadline time.Duration `json:"start_deadline" yaml:"start_deadline"`
+	// Deadline bounds one group's test after its start.
+	Deadline  time.Duration `json:"deadline" yaml:"deadline"`
+	MaxRounds int           `json:"max_rounds" yaml:"max_rounds"`
+	// MaxBytes is the largest message of the sweep.
+	MaxBytes int64 `json:"max_bytes" yaml:"max_bytes"`
+}
+
+// Toleration is a taint the test pods accept.
+type Toleration struct {
+	Key      string `json:"key" yaml:"key"`
+	Operator string `json:"operator,omitempty" yaml:"operator"`
+	Value    string `json:"value,omitempty" yaml:"value"`
+	Effect   string `json:"effect,omitempty" yaml:"effect"`
+}
+
+// FabricSettings describes the site's network.
+type FabricSettings struct {
+	// LeafLabels, RackLabels and ZoneLabels are tried in order on nodes.
+	LeafLabels []string `json:"leaf_labels" yaml:"leaf_labels"`
+	RackLabels []string `json:"rack_labels" yaml:"rack_labels"`
+	ZoneLabels []string `json:"zone_labels" yaml:"zone_labels"`
+	// RDMAResources are the device resources that give a pod RDMA, as prefixes
+	// ending in "/" or full names: "rdma/", "vpc.amazonaws.com/efa".
+	RDMAResources []string `json:"rdma_resources" yaml:"rdma_resources"`
+	// Interfaces are the pod network's interfaces, "eth0".
+	Interfaces []string `json:"interfaces" yaml:"interfaces"`
+}
+
+// LogSettings bounds what is read per container.
+type LogSettings struct {
+	HeadBytes int64 `json:"head_bytes" yaml:"head_bytes"`
+	TailBytes int64 `json:"tail_bytes" yaml:"tail_bytes"`
+	// Parallel is how many pods are read at once.
+	Parallel int `json:"parallel" yaml:"parallel"`
+}
+
+// VerifySettings bounds the wait for the restarted ranks.
+type VerifySettings struct {
+	// Deadline for all ranks to run and show the wanted transport.
+	Deadline time.Duration `json:"deadline" yaml:"deadline"`
+}

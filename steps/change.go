@@ -1,0 +1,82 @@
+package steps
+
+import (
+	"time"
+
+	"gpumedic/incident"
+)
+
+// Names of the changing steps.
+const (
+	SuspendWorkload = "suspend-workload"
+	ApplyChange     = "apply-change"
+	ResumeWorkload  = "resume-workload"
+	UndoChange      = "undo-change"
+)
+
+// Remedies by name, as runbooks use them.
+const (
+	AllowJobTraffic     = "allow-job-traffic"
+	RestoreRDMAResource = "restore-rdma-resource"
+)
+
+// FieldManager owns the fields that gpumedic applies.
+const FieldManager = "gpumedic"
+
+// OperationAnnotation carries the operation id on every object we change, so
+// that a repeated attempt sees its own earlier work.
+const OperationAnnotation = "gpumedic.io/operation"
+
+// OwnerLabel marks objects that gpumedic created; its value is a hash of the
+// incident id.
+const OwnerLabel = "gpumedic.io/incident"
+
+// WorkloadParams names the workload whose ranks stop or start.
+type WorkloadParams struct {
+	Incident    string          `json:"incident"`
+	OperationID string          `json:"operation_id"`
+	Target      incident.Target `json:"target"`
+	TargetUID   string          `json:"target_uid"`
+}
+
+// WorkloadResult says when the ranks were gone, or allowed to start.
+type WorkloadResult struct {
+	At time.Time `json:"at"`
+	// Already is set when there was nothing to do: an earlier attempt did it.
+	Already bool `json:"already,omitempty"`
+}
+
+// ApplyChangeParams applies a plan under an operation id that is stable over
+// attempts, resets and restarts.
+type ApplyChangeParams struct {
+	Incident    string               `json:"incident"`
+	OperationID string               `json:"operation_id"`
+	Plan        incident.Plan        `json:"plan"`
+	Snapshot    incident.EvidenceRef `json:"snapshot"`
+}
+
+// ApplyChangeResult counts what was applied now and what an earlier attempt
+// had applied already.
+type ApplyChangeResult struct {
+	Applied int       `json:"applied"`
+	Already int       `json:"already"`
+	At      time.Time `json:"at"`
+}
+
+// UndoChangeParams puts the snapshot back.
+type UndoChangeParams struct {
+	Incident    string               `json:"incident"`
+	OperationID string               `json:"operation_id"`
+	Plan        incident.Plan        `json:"plan"`
+	Snapshot    incident.EvidenceRef `json:"snapshot"`
+}
+
+// UndoChangeResult says what came back. Complete false means that somebody
+// else edited the touched fields since: nothing was overwritten, and Found
+// says what stands there now.
+type UndoChangeResult struct {
+	Complete bool      `json:"complete"`
+	Restored int       `json:"restored"`
+	Found    []string  `json:"found,omitempty"`
+	At       time.Time `json:"at"`
+}

@@ -1,0 +1,70 @@
+package steps
+
+// Kind groups steps by what they do to the world.
+type Kind string
+
+// The closed set of kinds. Only Change steps may alter a target; Test steps
+// create and remove objects of their own.
+const (
+	Collect Kind = "collect"
+	Check   Kind = "check"
+	Test    Kind = "test"
+	Alter   Kind = "change"
+	Notify  Kind = "notify"
+)
+
+// Intent picks the activity options (workflows/options.go): how long a step
+// may take, how often it is tried, whether it must heartbeat.
+type Intent string
+
+// The closed set of intents.
+const (
+	Quick  Intent = "quick"  // a few reads; seconds
+	Bulk   Intent = "bulk"   // reads or stores much; minutes, heartbeats
+	Await  Intent = "await"  // watches something until a deadline; heartbeats
+	Mutate Intent = "mutate" // changes the world; idempotent, few attempts
+	Revert Intent = "revert" // undoes a change; as long as it takes
+	Tell   Intent = "tell"   // speaks to people; gives up after a while
+)
+
+// Step is one verb of the closed vocabulary.
+type Step struct {
+	Name    string
+	Kind    Kind
+	Intent  Intent
+	Mutates bool
+	// Undo names the step that takes this one back; "" when there is nothing
+	// to undo, and then Doc says why.
+	Undo string
+	// Hand is the package under activities that carries it out.
+	Hand string
+	Doc  string
+}
+
+// All is the vocabulary, in the order of the way of an alert.
+func All() []Step {
+	return []Step{
+		{Name: ResolveTarget, Kind: Collect, Intent: Quick, Hand: "cluster",
+			Doc: "finds the target's workload, ranks, nodes and topology from an alert's labels, up the owner references"},
+		{Name: CollectEvidence, Kind: Collect, Intent: Bulk, Hand: "cluster",
+			Doc: "stores logs of all ranks (current and previous), events and objects, redacted, before anything can change"},
+		{Name: CheckWorkload, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D1: pods per phase, restarts, exit codes, who died first"},
+		{Name: CheckNCCLEnv, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D2: NCCL environment per pod: values, dead ones, differences between ranks"},
+		{Name: CheckPolicies, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D3: which rank-to-rank traffic NetworkPolicies block"},
+		{Name: CheckPlacement, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D4: ranks over nodes, leaf switches, racks and zones"},
+		{Name: CheckRDMA, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D5: RDMA resources requested against offered, interfaces named against existing"},
+		{Name: CheckRankLogs, Kind: Check, Intent: Bulk, Hand: "cluster", Doc: "D6: signatures and transport over the logs of all ranks"},
+		{Name: RunCommTest, Kind: Test, Intent: Await, Hand: "commtest", Undo: CleanCommTest, Doc: "runs one group's communication test as an Indexed Job that crosses the nodes, and parses its result"},
+		{Name: CleanCommTest, Kind: Test, Intent: Revert, Hand: "commtest", Doc: "deletes what a communication test created; a deletion needs no undo"},
+		{Name: PlanRemedy, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "makes a remedy concrete by server-side dry run: exact diff, cost, hash"},
+		{Name: TakeSnapshot, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "stores the fields that a plan touches, as they are"},
+		{Name: SuspendWorkload, Kind: Alter, Intent: Mutate, Mutates: true, Undo: ResumeWorkload, Hand: "cluster", Doc: "stops the ranks through what owns them and waits until they are gone"},
+		{Name: ApplyChange, Kind: Alter, Intent: Mutate, Mutates: true, Undo: UndoChange, Hand: "cluster", Doc: "applies a plan's changes once, under its operation id"},
+		{Name: ResumeWorkload, Kind: Alter, Intent: Revert, Mutates: true, Undo: SuspendWorkload, Hand: "cluster", Doc: "lets the owner start the ranks again"},
+		{Name: AwaitRanks, Kind: Check, Intent: Await, Hand: "cluster", Doc: "waits until all ranks run and their logs show the wanted transport, or an error"},
+		{Name: UndoChange, Kind: Alter, Intent: Revert, Mutates: true, Hand: "cluster", Doc: "puts a snapshot back, never over somebody else's later edit; an undo has no undo"},
+		{Name: PostCard, Kind: Notify, Intent: Tell, Hand: "chat", Doc: "writes or rewrites the incident's one message"},
+		{Name: PostStory, Kind: Notify, Intent: Tell, Hand: "chat", Doc: "adds a line to the message's thread"},
+		{Name: WriteReport, Kind: Collect, Intent: Bulk, Hand: "evidence", Doc: "renders the record as JSON, text and HTML and seals the bundle with a manifest"},
+	}
+}

@@ -1,0 +1,77 @@
+package workflows
+
+import (
+	"time"
+
+	"gpumedic/incident"
+	"gpumedic/runbooks"
+	"gpumedic/steps"
+)
+
+// Names under which the outside talks to an incident. The incident's workflow
+// id is Target.ID().
+const (
+	// IncidentType is the workflow that lives as long as an incident.
+	IncidentType = "incident"
+	// CommTestType is the child workflow of one communication test.
+	CommTestType = "comm-test"
+	// AlertSignal delivers an AlertSignalInput.
+	AlertSignal = "alert"
+	// VoteUpdate delivers an incident.Vote and is validated: a vote by an
+	// unknown person, for another plan or too late is rejected with the reason.
+	VoteUpdate = "vote"
+	// CancelUpdate delivers a CancelInput.
+	CancelUpdate = "cancel"
+	// ViewQuery answers with a View.
+	ViewQuery = "view"
+)
+
+// TaskQueue is where the workflows and the cluster's activities of one
+// cluster are polled.
+func TaskQueue(cluster string) string { return "cluster/" + cluster }
+
+// IncidentInput opens an incident. Hint is the target as the alert's labels
+// name it; Alerts come by signal, or in the input when another incident hands
+// them over. Settings and Runbooks are pinned: editing a file never changes
+// an incident that is under way.
+type IncidentInput struct {
+	Hint     incident.Target    `json:"hint"`
+	Alerts   []incident.Alert   `json:"alerts,omitempty"`
+	Settings incident.Settings  `json:"settings"`
+	Runbooks []runbooks.Runbook `json:"runbooks"`
+}
+
+// AlertSignalInput is one delivery of the front door.
+type AlertSignalInput struct {
+	Alerts []incident.Alert `json:"alerts"`
+}
+
+// CancelInput says who stops an incident and why.
+type CancelInput struct {
+	By     string `json:"by"`
+	Reason string `json:"reason"`
+}
+
+// VoteResult answers a vote.
+type VoteResult struct {
+	// Decided is true when this vote settled the question.
+	Decided bool `json:"decided"`
+	// Approvals and Needed count towards the quorum.
+	Approvals int `json:"approvals"`
+	Needed    int `json:"needed"`
+}
+
+// View is an incident as it is now.
+type View struct {
+	Record incident.Record `json:"record"`
+	// State is investigating, testing, asking, changing, verifying, undoing,
+	// reporting or closed.
+	State string `json:"state"`
+	// Asking is the plan that waits for an approval, nil when none does.
+	Asking   *incident.Plan `json:"asking,omitempty"`
+	Deadline time.Time      `json:"deadline,omitzero"`
+	// Message is the Slack message, for matching a click with its incident.
+	Message steps.MessageRef `json:"message"`
+	// Report refers to the rendered report, once it is written.
+	Report steps.WriteReportResult `json:"report"`
+}
