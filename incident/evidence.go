@@ -23,3 +23,17 @@ type EvidenceStore interface {
 	// Open reads content back and fails when it does not match its hash.
 	Open(ctx context.Context, ref EvidenceRef) (io.ReadCloser, error)
 }
+
+// IndexEntry is one file of an incident's evidence index: a JSON list of
+// these, itself kept as evidence ("index.json").
+type IndexEntry struct {
+	EvidenceRef
+	// Kind is log, events, object or workload.
+	Kind string `json:"kind"`
+	// Rank is the completion index a log belongs to, -1 for other kinds.
+	Rank      int    `json:"rank"`
+	Pod       string `json:"pod,omitempty"`
+	Container string `json:"container,omitempty"`
+	// Previous marks the log of the container before its last restart.
+	Previous bool `json:"previous,omitempty"`
+}
