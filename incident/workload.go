@@ -66,6 +66,9 @@ type WorkloadSummary struct {
 	Nodes       []Node   `json:"nodes,omitempty"`
 	Suspended   bool     `json:"suspended,omitempty"`
 	JobNames    []string `json:"job_names,omitempty"`
+	// PodLabels are Workload.PodLabels: a test that wants to be treated as the
+	// ranks are (by network policies) puts them on its pods.
+	PodLabels map[string]string `json:"pod_labels,omitempty"`
 }
 
 // Count is a named number; slices of it stand where a map would make order

@@ -68,3 +68,13 @@ func All() []Step {
 		{Name: WriteReport, Kind: Collect, Intent: Bulk, Hand: "evidence", Doc: "renders the record as JSON, text and HTML and seals the bundle with a manifest"},
 	}
 }
+
+// ByName finds a step, false when the vocabulary has no such verb.
+func ByName(name string) (Step, bool) {
+	for _, step := range All() {
+		if step.Name == name {
+			return step, true
+		}
+	}
+	return Step{}, false
+}

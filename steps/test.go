@@ -24,6 +24,9 @@ type RunCommTestParams struct {
 // RunCommTestResult is the outcome; it is never an error that nodes failed.
 type RunCommTestResult struct {
 	Outcome incident.Outcome `json:"outcome"`
+	// Index refers to a JSON list of incident.IndexEntry, one per pod log that
+	// was kept; its zero value means that no log could be read.
+	Index incident.EvidenceRef `json:"index"`
 }
 
 // CleanCommTestParams names what to remove. Removing what is not there is success.
