@@ -28,10 +28,10 @@ type ButtonValue struct {
 func (v ButtonValue) Encode() (string, error) {
 	data, err := json.Marshal(v)
 	if err != nil {
-		return "", fmt.Errorf("encoding the button of %s: %w", v.Incident, err)
+		return "", fmt.Errorf("encoding the button of %.80s: %w", v.Incident, err)
 	}
 	if len(data) > MaxButtonValue {
-		return "", fmt.Errorf("encoding the button of incident %.40s...: %d bytes, a button carries %d", v.Incident, len(data), MaxButtonValue)
+		return "", fmt.Errorf("encoding the button of %.80s: %d bytes, a button carries %d", v.Incident, len(data), MaxButtonValue)
 	}
 	return string(data), nil
 }

@@ -1,0 +1,78 @@
+# gpumedic: build, check, try out. `make` alone lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+BIN := $(CURDIR)/bin
+# The version is part of every report; a clone without tags says its commit.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X gpumedic/config.Version=$(VERSION)
+# go-nvml and SQLite's bindings are plain C; the compiler's remarks on them help nobody.
+export CGO_CFLAGS := -g -O2 -Wno-deprecated-declarations
+
+# The control plane's version is built in, else clients cannot parse it.
+KUBERNETES := v1.37.2
+KUBE_VERSION := k8s.io/component-base/version
+KUBE_LDFLAGS := -s -w -X $(KUBE_VERSION).gitVersion=$(KUBERNETES) -X $(KUBE_VERSION).gitMajor=1 -X $(KUBE_VERSION).gitMinor=37
+export GPUMEDIC_CONTROLPLANE := $(BIN)/gpumedic-controlplane
+
+SCENARIO ?= nccl-policy
+APPROVE ?=
+OUT ?= out/demo
+
+.PHONY: help
+help: ## lists the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## builds gpumedic and gpumedic-worker into bin/
+	@mkdir -p $(BIN)
+	go build -ldflags "$(LDFLAGS)" -o $(BIN)/gpumedic ./starter
+	go build -ldflags "$(LDFLAGS)" -o $(BIN)/gpumedic-worker ./worker
+
+.PHONY: lab
+lab: build controlplane ## builds the lab as well (the first time takes minutes: a whole Kubernetes control plane)
+	cd lab && go build -ldflags "$(LDFLAGS)" -o $(BIN)/gpumedic-lab ./cmd/gpumedic-lab
+
+.PHONY: controlplane
+controlplane: $(BIN)/gpumedic-controlplane ## builds etcd and Kubernetes $(KUBERNETES) for the lab
+
+$(BIN)/gpumedic-controlplane: lab/controlplane/main.go lab/controlplane/go.mod
+	@mkdir -p $(BIN)
+	@echo "building Kubernetes $(KUBERNETES) and etcd for the lab; this takes about 5 minutes once"
+	cd lab/controlplane && go build -trimpath -ldflags "$(KUBE_LDFLAGS)" -o $@ .
+
+.PHONY: demo
+demo: lab ## plays one incident from alert to report (SCENARIO=list, APPROVE=ask|auto|deny, OUT=out/demo)
+	@$(BIN)/gpumedic-lab demo --scenario "$(SCENARIO)" --approve "$(APPROVE)" --out "$(OUT)" --bin "$(BIN)"
+
+.PHONY: up
+up: lab ## leaves the lab running, prints a kubeconfig and the addresses
+	@$(BIN)/gpumedic-lab up --bin "$(BIN)"
+
+.PHONY: test
+test: lab ## everything that CI runs, but lint: units, replay, real API server, every scenario end to end
+	go test ./...
+	cd lab && go test -timeout 30m ./...
+
+.PHONY: lint
+lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## formats, vets, lints, checks workflows for determinism
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt -w these files:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go vet ./...
+	cd lab && go vet ./...
+	$(BIN)/golangci-lint run ./...
+	cd lab && $(BIN)/golangci-lint run --config ../.golangci.yml ./...
+	$(BIN)/workflowcheck -config workflowcheck.yaml ./workflows/...
+
+$(BIN)/golangci-lint $(BIN)/workflowcheck: tools/go.mod
+	@mkdir -p $(BIN)
+	cd tools && go build -o $(BIN)/ github.com/golangci/golangci-lint/v2/cmd/golangci-lint go.temporal.io/sdk/contrib/tools/workflowcheck
+
+.PHONY: tidy
+tidy: ## tidies the three Go modules
+	go mod tidy
+	cd lab && go mod tidy
+	cd lab/controlplane && go mod tidy
+
+.PHONY: clean
+clean: ## removes what was built and played
+	rm -rf bin out

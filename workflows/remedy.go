@@ -1,0 +1,98 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"gpumedic/guard"
+	"gpumedic/incident"
+	"gpumedic/runbooks"
+	"gpumedic/steps"
+)
+
+// remedy tries what the runbook names for the cause, in order, until one
+// holds, a person says no, or none is left.
+func (s *story) remedy(ctx workflow.Context) {
+	if ctx.Err() != nil || s.nothingWrong(ctx) {
+		return
+	}
+	entry, _ := s.book.For(s.cause().RootCause)
+	if len(entry.Remedies) == 0 {
+		s.advise(ctx, "the runbook names no remedy for this cause")
+		return
+	}
+	for _, remedy := range entry.Remedies {
+		if done := s.try(ctx, remedy); done || ctx.Err() != nil {
+			return
+		}
+	}
+	s.noneLeft(entry.Advice)
+}
+
+// try plans, asks and carries out one remedy. True ends the search.
+func (s *story) try(ctx workflow.Context, remedy runbooks.Remedy) bool {
+	plan, ok := s.plan(ctx, remedy)
+	if !ok {
+		return false
+	}
+	verdict := s.judge(ctx, plan)
+	if verdict == incident.Ask {
+		verdict = s.approval(ctx, plan)
+	}
+	if verdict != incident.Allow {
+		return true
+	}
+	return s.change(ctx, plan)
+}
+
+// plan makes the remedy concrete, without changing anything.
+func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Plan, bool) {
+	defer s.stage(ctx, "plan")()
+	result, err := call[steps.PlanRemedyResult](ctx, steps.PlanRemedy, steps.PlanRemedyParams{
+		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
+		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
+	})
+	if err != nil {
+		s.trouble(ctx, "planning "+remedy.Name, err)
+		s.decide(ctx, remedy.Name, incident.Refuse, "no plan could be made: "+plain(err))
+		return incident.Plan{}, false
+	}
+	if !result.Possible {
+		s.decide(ctx, remedy.Name, incident.Refuse, result.WhyNot)
+		if result.Plan.Diff != "" && s.record.Plan == nil {
+			s.record.Plan = &result.Plan // proposed only; the report shows its diff
+		}
+		return incident.Plan{}, false
+	}
+	s.record.Plan = &result.Plan
+	s.note(ctx, "note", "plan %s: %s", result.Plan.Hash, result.Plan.Summary)
+	return result.Plan, true
+}
+
+// judge asks the guard.
+func (s *story) judge(ctx workflow.Context, plan incident.Plan) string {
+	decision := guard.Judge(guard.Input{
+		Plan: plan, Cause: s.cause(), Findings: s.record.Findings, Approval: s.in.Settings.Approval,
+		MinConfidence: s.book.MinConfidence, Workload: s.record.Workload,
+	})
+	decision.At = workflow.Now(ctx).UTC()
+	s.record.Decisions = append(s.record.Decisions, decision)
+	s.note(ctx, "decision", "%s: %s", decision.What, decision.Verdict)
+	if decision.Verdict == incident.Refuse {
+		entry, _ := s.book.For(s.cause().RootCause)
+		s.end(incident.Refused, "The guard refused "+plan.Remedy+"; nothing was changed.", entry.Advice)
+	}
+	return decision.Verdict
+}
+
+// noneLeft ends the search with what happened on the way.
+func (s *story) noneLeft(advice string) {
+	for _, change := range s.record.Changes {
+		if change.Undone {
+			s.end(incident.RolledBack, fmt.Sprintf("%s was applied, did not help and was undone.", change.Remedy), advice)
+			return
+		}
+	}
+	s.end(incident.Escalated, fmt.Sprintf("Cause: %s, but no remedy could be carried out; nothing was changed.", s.record.RootCause), advice)
+}

@@ -1,0 +1,94 @@
+package workflows
+
+import (
+	"fmt"
+
+	"go.temporal.io/sdk/workflow"
+
+	"gpumedic/diagnosis"
+	"gpumedic/incident"
+	"gpumedic/steps"
+)
+
+// standard is the story of a failure case that needs no order of its own: ask
+// everything, find the cause, try the remedies.
+func (s *story) standard(ctx workflow.Context) {
+	s.check(ctx)
+	s.diagnose(ctx)
+	s.remedy(ctx)
+}
+
+// check runs the runbook's checks side by side. A check that could not be
+// carried out is an unknown finding, not the end.
+func (s *story) check(ctx workflow.Context) {
+	defer s.stage(ctx, "check")()
+	params := steps.CheckParams{Incident: s.record.IncidentID, Workload: s.workload, Fabric: s.in.Settings.Fabric, Index: s.index}
+	running := make([]workflow.Future, len(s.book.Checks))
+	for i, name := range s.book.Checks {
+		running[i] = begin(ctx, name, params)
+	}
+	for i, name := range s.book.Checks {
+		var result steps.CheckResult
+		if err := running[i].Get(ctx, &result); err != nil {
+			s.trouble(ctx, "asking "+name, err)
+			result.Findings = []incident.Finding{couldNotAsk(name, s.record.Target, err)}
+		}
+		s.record.Findings = append(s.record.Findings, result.Findings...)
+		s.record.Observed = append(s.record.Observed, result.Observations...)
+	}
+}
+
+func couldNotAsk(check string, target incident.Target, err error) incident.Finding {
+	return incident.Finding{
+		ID: check, Check: check, State: incident.Unknown, Subject: target.Kind + "/" + target.Name,
+		Why: "could not ask: " + plain(err),
+	}
+}
+
+// diagnose ranks the causes from everything known so far.
+func (s *story) diagnose(ctx workflow.Context) {
+	defer s.stage(ctx, "diagnose")()
+	s.record.Causes = diagnosis.Diagnose(diagnosis.Input{
+		FailureCase: s.book.Name, Ranks: s.record.Workload.Ranks,
+		Findings: s.record.Findings, Observations: s.record.Observed, CommTest: s.record.CommTest,
+	})
+	best := s.cause()
+	s.record.FailureCase, s.record.RootCause = best.FailureCase, best.RootCause
+	s.record.Confidence, s.record.Blamed = best.Confidence, best.Blamed
+	s.note(ctx, "finding", "cause: %s (%s), confidence %.2f", orNone(best.RootCause), best.FailureCase, best.Confidence)
+}
+
+// cause is the best explanation so far.
+func (s *story) cause() incident.Cause {
+	if len(s.record.Causes) == 0 {
+		return incident.Cause{FailureCase: s.book.Name, RootCause: incident.UnknownCause}
+	}
+	return s.record.Causes[0]
+}
+
+// nothingWrong ends the story of a false alarm.
+func (s *story) nothingWrong(ctx workflow.Context) bool {
+	best := s.cause()
+	if best.FailureCase != incident.NoneOfThese {
+		return false
+	}
+	s.decide(ctx, "change anything", incident.Refuse, append([]string{"nothing is wrong with the target"}, best.Reasons...)...)
+	s.end(incident.NoCause, "Nothing wrong was found; nothing was changed.", "If the alert keeps firing, its rule may be wrong for this workload.")
+	return true
+}
+
+// advise ends the story with a person: the cause is told, the cure is theirs.
+func (s *story) advise(ctx workflow.Context, reason string) {
+	best := s.cause()
+	entry, _ := s.book.For(best.RootCause)
+	s.decide(ctx, "change anything", incident.Refuse, reason)
+	summary := fmt.Sprintf("Cause: %s (confidence %.2f). Nothing was changed.", orNone(best.RootCause), best.Confidence)
+	s.end(incident.Escalated, summary, entry.Advice)
+}
+
+func orNone(cause string) string {
+	if cause == "" {
+		return "none"
+	}
+	return cause
+}
