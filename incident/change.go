@@ -58,7 +58,10 @@ type ObjectChange struct {
 	UID             string `json:"uid,omitempty"`
 	ResourceVersion string `json:"resource_version,omitempty"`
 	// Fields lists the JSON paths the change sets, "spec.template.spec.containers[name=main].resources".
-	Fields   []string        `json:"fields,omitempty"`
+	Fields []string `json:"fields,omitempty"`
+	// Before holds the values of Fields that the plan was made from, by path;
+	// a field that was not set has no entry.
+	Before   json.RawMessage `json:"before,omitempty"`
 	Manifest json.RawMessage `json:"manifest"`
 }
 

@@ -35,6 +35,14 @@ type Observation struct {
 	Signature string `json:"signature"`
 	// Role is "origin", "echo" or "context" (see diagnosis).
 	Role string `json:"role"`
+	// Meaning, FailureCase, Causes and Weight are the signature's own, kept with
+	// what was seen so that a record explains itself after signatures changed.
+	Meaning     string   `json:"meaning,omitempty"`
+	FailureCase string   `json:"failure_case,omitempty"`
+	Causes      []string `json:"causes,omitempty"`
+	Weight      float64  `json:"weight,omitempty"`
+	// Differs lists captures that ought to be equal on all ranks and are not.
+	Differs []string `json:"differs,omitempty"`
 	// Captures holds the signature's named captures of the first match.
 	Captures map[string]string `json:"captures,omitempty"`
 	// Ranks lists completion indexes in ascending order as ranges: "0-3,7".

@@ -20,7 +20,10 @@ type Workload struct {
 	// WantedRanks is the parallelism the target declares; 0 when unknown.
 	WantedRanks int    `json:"wanted_ranks"`
 	Ranks       []Rank `json:"ranks"`
-	Nodes       []Node `json:"nodes"`
+	// Earlier are pods of earlier attempts that still exist, which a newer pod
+	// of the same rank has replaced; oldest first.
+	Earlier []Rank `json:"earlier,omitempty"`
+	Nodes   []Node `json:"nodes"`
 }
 
 // Rank is one pod of the workload. Index is the completion index (the node
@@ -41,11 +44,13 @@ type Rank struct {
 // Node is a machine with its place in the network. Leaf, Rack and Zone are
 // empty when no configured label tells them.
 type Node struct {
-	Name    string `json:"name"`
-	Leaf    string `json:"leaf,omitempty"`
-	Rack    string `json:"rack,omitempty"`
-	Zone    string `json:"zone,omitempty"`
-	Product string `json:"product,omitempty"`
+	Name string `json:"name"`
+	Leaf string `json:"leaf,omitempty"`
+	Rack string `json:"rack,omitempty"`
+	Zone string `json:"zone,omitempty"`
+	// NVLinkDomain names the nodes that share an NVLink switch fabric.
+	NVLinkDomain string `json:"nvlink_domain,omitempty"`
+	Product      string `json:"product,omitempty"`
 	// GPUs is allocatable nvidia.com/gpu.
 	GPUs int `json:"gpus"`
 	// Ready is the node condition; Unschedulable means cordoned.
@@ -53,6 +58,8 @@ type Node struct {
 	Unschedulable bool `json:"unschedulable,omitempty"`
 	// RDMA lists allocatable RDMA device resources by name.
 	RDMA map[string]int `json:"rdma,omitempty"`
+	// Unread says why the node could not be read; all but Name is then unknown.
+	Unread string `json:"unread,omitempty"`
 }
 
 // WorkloadSummary is the part of a Workload that decisions in the workflow
