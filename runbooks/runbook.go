@@ -10,7 +10,7 @@ type Runbook struct {
 	Title string `json:"title" yaml:"title"`
 	// Matches: an alert that satisfies all matchers of any entry belongs to
 	// this runbook. Matchers are written as in Alertmanager's routes.
-	Matches []Match `json:"matches" yaml:"matches"`
+	Matches []Matching `json:"matches" yaml:"matches"`
 	// Checks are step names of kind check, run side by side.
 	Checks []string `json:"checks" yaml:"checks"`
 	// CommTest says that this case asks the network when blame is open.
@@ -24,8 +24,8 @@ type Runbook struct {
 	SHA256 string `json:"sha256" yaml:"-"`
 }
 
-// Match is one set of matchers that must all hold.
-type Match struct {
+// Matching is one set of matchers that must all hold.
+type Matching struct {
 	Matchers []string `json:"matchers" yaml:"matchers"`
 }
 

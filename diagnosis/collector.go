@@ -1,0 +1,206 @@
+package diagnosis
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"gpumedic/incident"
+)
+
+// maxQuote bounds the line that an observation quotes, in bytes.
+const maxQuote = 400
+
+// Collector folds the matches of many ranks into observations. It holds one
+// entry per signature and a few bytes per rank, however many lines match. It
+// may be used from several goroutines; the result does not depend on their
+// order. The zero value is not ready, use NewCollector.
+type Collector struct {
+	mu   sync.Mutex
+	seen map[string]*tally
+}
+
+// NewCollector returns an empty collector.
+func NewCollector() *Collector {
+	return &Collector{seen: map[string]*tally{}}
+}
+
+// tally is what is known of one signature.
+type tally struct {
+	first    Match
+	rank     int
+	evidence string
+	ranks    map[int]struct{}
+	lines    int
+	// said holds, per speaker and group of ranks, the first values of the
+	// captures that are compared.
+	said map[speaker]map[string]string
+}
+
+// speaker is one process in one communicator; ranks of different groups (data
+// parallel, tensor parallel) do different things by right.
+type speaker struct {
+	rank, process int
+	group         string
+}
+
+// Add records a match in the log of a rank. Evidence is the log's place in the
+// bundle, "logs/rank-003.log".
+func (c *Collector) Add(rank int, evidence string, m Match) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.seen[m.Signature]
+	if t == nil {
+		t = &tally{first: m, rank: rank, evidence: evidence, ranks: map[int]struct{}{}}
+		c.seen[m.Signature] = t
+	} else if earlier(m, rank, evidence, t) {
+		t.first, t.rank, t.evidence = m, rank, evidence
+	}
+	t.ranks[rank] = struct{}{}
+	t.lines++
+	t.compare(rank, m)
+}
+
+// earlier orders matches by stamp (an unstamped line comes last), then by
+// rank, then by place, so that the first one does not depend on chance.
+func earlier(m Match, rank int, evidence string, t *tally) bool {
+	if c := compareTimes(m.At, t.first.At); c != 0 {
+		return c < 0
+	}
+	if rank != t.rank {
+		return rank < t.rank
+	}
+	if evidence != t.evidence {
+		return evidence < t.evidence
+	}
+	return m.Line < t.first.Line
+}
+
+func compareTimes(a, b time.Time) int {
+	switch {
+	case a.IsZero() && b.IsZero():
+		return 0
+	case a.IsZero():
+		return 1
+	case b.IsZero():
+		return -1
+	}
+	return a.Compare(b)
+}
+
+// compare keeps what this speaker said first.
+func (t *tally) compare(rank int, m Match) {
+	if m.Of == nil || len(m.Of.Compare) == 0 {
+		return
+	}
+	who := speaker{rank: rank, process: m.Process, group: m.Captures["group"]}
+	if _, spoken := t.said[who]; spoken {
+		return
+	}
+	if t.said == nil {
+		t.said = map[speaker]map[string]string{}
+	}
+	values := map[string]string{}
+	for _, name := range m.Of.Compare {
+		if value, ok := m.Captures[name]; ok {
+			values[name] = value
+		}
+	}
+	t.said[who] = values
+}
+
+// differs lists the captures in which speakers of one group disagree.
+func (t *tally) differs() []string {
+	firsts := map[string]map[string]string{}
+	found := map[string]bool{}
+	for who, values := range t.said {
+		first := firsts[who.group]
+		if first == nil {
+			first = map[string]string{}
+			firsts[who.group] = first
+		}
+		for name, value := range values {
+			if other, ok := first[name]; ok && other != value {
+				found[name] = true
+			}
+			first[name] = value
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// Observations returns one entry per signature, in the order of their first
+// match.
+func (c *Collector) Observations() []incident.Observation {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := make([]incident.Observation, 0, len(c.seen))
+	for _, t := range c.seen {
+		out = append(out, t.observation())
+	}
+	sort.Slice(out, func(i, j int) bool { return before(out[i], out[j]) })
+	return out
+}
+
+func before(a, b incident.Observation) bool {
+	if c := compareTimes(a.FirstAt, b.FirstAt); c != 0 {
+		return c < 0
+	}
+	if a.FirstRank != b.FirstRank {
+		return a.FirstRank < b.FirstRank
+	}
+	if la, lb := lineOf(a.Evidence), lineOf(b.Evidence); la != lb {
+		return la < lb
+	}
+	return a.Signature < b.Signature
+}
+
+// lineOf reads the line number from "logs/rank-003.log#L120", 0 without one.
+func lineOf(evidence string) int {
+	_, line, _ := strings.Cut(evidence, "#L")
+	number, _ := strconv.Atoi(line)
+	return number
+}
+
+func (t *tally) observation() incident.Observation {
+	o := incident.Observation{
+		Signature: t.first.Signature,
+		Role:      t.first.Role,
+		Captures:  t.first.Captures,
+		Ranks:     ranges(slices.Sorted(maps.Keys(t.ranks))),
+		RankCount: len(t.ranks),
+		Count:     t.lines,
+		FirstAt:   t.first.At,
+		FirstRank: t.rank,
+		Line:      cut(t.first.Text, maxQuote),
+		Evidence:  fmt.Sprintf("%s#L%d", t.evidence, t.first.Line),
+		Differs:   t.differs(),
+	}
+	if of := t.first.Of; of != nil {
+		o.Meaning, o.FailureCase, o.Causes, o.Weight = of.Meaning, of.FailureCase, of.Causes, of.Weight
+	}
+	return o
+}
+
+// ranges writes ascending numbers as "0-3,7".
+func ranges(numbers []int) string {
+	var parts []string
+	for i := 0; i < len(numbers); {
+		end := i
+		for end+1 < len(numbers) && numbers[end+1] == numbers[end]+1 {
+			end++
+		}
+		part := strconv.Itoa(numbers[i])
+		if end > i {
+			part += "-" + strconv.Itoa(numbers[end])
+		}
+		parts = append(parts, part)
+		i = end + 1
+	}
+	return strings.Join(parts, ",")
+}

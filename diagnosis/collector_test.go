@@ -1,0 +1,93 @@
+package diagnosis
+
+import (
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gpumedic/incident"
+)
+
+func TestCollector(t *testing.T) {
+	at := func(seconds int) time.Time { return time.Unix(int64(seconds), 0).UTC() }
+	of := &Signature{ID: "s", Role: RoleEcho, Meaning: "m", FailureCase: "nccl-failure", Causes: []string{"peer-process-died"}, Weight: 0.4, Compare: []string{"seq"}}
+	match := func(line int, when time.Time, seq, group string) Match {
+		return Match{Signature: "s", Role: RoleEcho, Line: line, At: when, Text: "line", Process: -1, Of: of,
+			Captures: map[string]string{"seq": seq, "group": group}}
+	}
+	type said struct {
+		rank int
+		m    Match
+	}
+	cases := []struct {
+		name string
+		said []said
+		want incident.Observation
+	}{
+		{"earliest stamp wins over rank", []said{{0, match(9, at(20), "5", "0")}, {3, match(4, at(10), "5", "0")}, {3, match(5, at(11), "6", "0")}},
+			incident.Observation{Ranks: "0,3", RankCount: 2, Count: 3, FirstAt: at(10), FirstRank: 3, Evidence: "log#L4"}},
+		{"unstamped comes last", []said{{0, match(1, time.Time{}, "5", "0")}, {7, match(2, at(99), "5", "0")}},
+			incident.Observation{Ranks: "0,7", RankCount: 2, Count: 2, FirstAt: at(99), FirstRank: 7, Evidence: "log#L2"}},
+		{"rank decides between equal stamps", []said{{2, match(3, at(1), "5", "0")}, {1, match(8, at(1), "5", "0")}},
+			incident.Observation{Ranks: "1-2", RankCount: 2, Count: 2, FirstAt: at(1), FirstRank: 1, Evidence: "log#L8"}},
+		{"ranks that disagree", []said{{0, match(1, at(1), "5", "0")}, {1, match(1, at(2), "6", "0")}},
+			incident.Observation{Ranks: "0-1", RankCount: 2, Count: 2, FirstAt: at(1), FirstRank: 0, Evidence: "log#L1", Differs: []string{"seq"}}},
+		{"other groups may differ", []said{{0, match(1, at(1), "5", "0")}, {1, match(1, at(2), "6", "1")}},
+			incident.Observation{Ranks: "0-1", RankCount: 2, Count: 2, FirstAt: at(1), FirstRank: 0, Evidence: "log#L1"}},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.want.Signature, tc.want.Role, tc.want.Line = "s", RoleEcho, "line"
+			tc.want.Meaning, tc.want.FailureCase, tc.want.Causes, tc.want.Weight = "m", "nccl-failure", of.Causes, 0.4
+			for _, reverse := range []bool{false, true} {
+				c := NewCollector()
+				for i := range tc.said {
+					s := tc.said[i]
+					if reverse && !strings.Contains(tc.name, "earliest") { // what a rank said first depends on its own order
+						s = tc.said[len(tc.said)-1-i]
+					}
+					c.Add(s.rank, "log", s.m)
+				}
+				got := c.Observations()
+				if len(got) != 1 {
+					t.Fatalf("%d observations", len(got))
+				}
+				got[0].Captures = nil
+				if diff := cmp.Diff(tc.want, got[0]); diff != "" {
+					t.Errorf("reversed %v (-want +got):\n%s", reverse, diff)
+				}
+			}
+		})
+	}
+}
+
+// TestCollectorIsShared feeds a thousand ranks at once; the result must not
+// depend on who came first, and the quoted line stays short.
+func TestCollectorIsShared(t *testing.T) {
+	c := NewCollector()
+	var all sync.WaitGroup
+	for rank := range 1000 {
+		all.Go(func() {
+			c.Add(rank, "log", Match{Signature: "s", Role: RoleOrigin, Line: 1, Text: strings.Repeat("é", 1000), At: time.Unix(int64(2000-rank), 0), Process: -1})
+		})
+	}
+	all.Wait()
+	got := c.Observations()[0]
+	if got.Ranks != "0-999" || got.FirstRank != 999 || got.Count != 1000 {
+		t.Errorf("got ranks %s, first %d, count %d", got.Ranks, got.FirstRank, got.Count)
+	}
+	if len(got.Line) > maxQuote || !strings.HasSuffix(got.Line, "é…") {
+		t.Errorf("the quoted line has %d bytes and ends with %q", len(got.Line), got.Line[len(got.Line)-6:])
+	}
+}
+
+func TestRanges(t *testing.T) {
+	for want, numbers := range map[string][]int{"": nil, "0": {0}, "0-1": {0, 1}, "0-3,7": {0, 1, 2, 3, 7}, "1,3,5-6": {1, 3, 5, 6}, "-1,4": {-1, 4}} {
+		if got := ranges(numbers); got != want {
+			t.Errorf("%v: got %q, want %q", numbers, got, want)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package diagnosis
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"gpumedic/incident"
+)
+
+// What the logs say, before anything else is asked.
+
+const (
+	// secondCause is how much of a line's weight goes to each next cause it may
+	// have, of what the one before got.
+	secondCause = 0.5
+	// echoAside is what is left of an echo when somebody told the origin.
+	echoAside = 0.4
+	// laterOrigin is what is left of an origin after another, earlier one.
+	laterOrigin = 0.8
+	// together: origins within this time of each other are the same moment,
+	// since clocks of nodes differ.
+	together = time.Second
+	// tellingOrigin is the weight from which on an origin sets echoes aside.
+	tellingOrigin = 0.5
+)
+
+// listen weighs the lines of the logs.
+func listen(f facts, b *board) {
+	first, told := firstOrigin(f)
+	for _, o := range f.symptoms {
+		factor := 1.0
+		switch {
+		case !told:
+		case o.Role == RoleEcho:
+			factor = echoAside
+		case later(o, first):
+			factor = laterOrigin
+		}
+		hear(b, f, o, factor)
+	}
+	for _, o := range f.context {
+		overhear(f, b, o)
+	}
+	differences(f, b)
+}
+
+// firstOrigin is the earliest origin that tells enough to set echoes aside.
+func firstOrigin(f facts) (incident.Observation, bool) {
+	for _, o := range f.symptoms {
+		if o.Role == RoleOrigin && o.Weight >= tellingOrigin {
+			return o, true
+		}
+	}
+	return incident.Observation{}, false
+}
+
+// later says that o came clearly after first and has another cause.
+func later(o, first incident.Observation) bool {
+	if o.FirstAt.IsZero() || first.FirstAt.IsZero() || len(o.Causes) == 0 || o.Causes[0] == first.Causes[0] {
+		return false
+	}
+	return o.FirstAt.Sub(first.FirstAt) > together
+}
+
+// hear gives a symptom's weight to the causes it may have.
+func hear(b *board, f facts, o incident.Observation, factor float64) {
+	weight := o.Weight * factor
+	for i, cause := range o.Causes {
+		c := b.of(orCase(o.FailureCase, f.FailureCase), cause)
+		why := ""
+		if i == 0 {
+			why = quote(f, o)
+		}
+		c.speak(text, weight, o.Signature, why)
+		c.accuse(weight, blamedByText(cause, o))
+		weight *= secondCause
+	}
+}
+
+// overhear lends a context line's weight to a cause that a symptom spoke of:
+// alone it proves nothing, since healthy jobs print it too.
+func overhear(f facts, b *board, o incident.Observation) {
+	for _, cause := range o.Causes {
+		if len(f.hints(cause)) == 0 {
+			continue
+		}
+		b.of(orCase(o.FailureCase, f.FailureCase), cause).speak(text, o.Weight, o.Signature, quote(f, o))
+	}
+}
+
+// differences: ranks that wait in different collectives wait for each other
+// for ever, whoever came late.
+func differences(f facts, b *board) {
+	const weight = 0.75
+	o, seen := f.observed(signatureWatchdog)
+	if !seen || len(o.Differs) == 0 {
+		return
+	}
+	why := fmt.Sprintf("the ranks wait in different collectives (%s differ): they do not follow the same order (%s)",
+		strings.Join(o.Differs, ", "), o.Evidence)
+	b.of(orCase(o.FailureCase, f.FailureCase), "collective-mismatch-or-uneven-work").speak(text, weight, o.Signature, why)
+	if c := b.find("rank-straggler-timeout"); c != nil {
+		c.object(0.5, o.Signature, "")
+	}
+}
+
+// quote says who wrote what, where.
+func quote(f facts, o incident.Observation) string {
+	who := "rank " + o.Ranks
+	switch {
+	case f.Ranks > 1 && o.RankCount == f.Ranks:
+		who = fmt.Sprintf("all %d ranks", f.Ranks)
+	case o.RankCount > 1:
+		who = fmt.Sprintf("%d ranks (%s)", o.RankCount, o.Ranks)
+	}
+	first := ""
+	if o.RankCount > 1 {
+		first = fmt.Sprintf("first rank %d, ", o.FirstRank)
+	}
+	meaning := o.Meaning
+	if meaning == "" {
+		meaning = o.Signature
+	}
+	return fmt.Sprintf("%s said: %s (%s%s)", who, meaning, first, o.Evidence)
+}
+
+// blamedByText says whom a line accuses when nothing but text is known.
+func blamedByText(cause string, o incident.Observation) incident.Blamed {
+	label, _ := LabelOf(cause)
+	blamed := incident.Blamed{Kind: label.Blames}
+	switch label.Blames {
+	case "rank":
+		if o.Role == RoleOrigin && cause == o.Causes[0] {
+			blamed.Names = []string{strconv.Itoa(o.FirstRank)}
+		}
+	case "pod":
+		blamed.Names = captured(o, "peer")
+	case "link":
+		blamed.Names = captured(o, "hca", "peer")
+	case "node":
+		blamed.Names = captured(o, "node")
+	}
+	return blamed
+}
+
+func captured(o incident.Observation, names ...string) []string {
+	for _, name := range names {
+		// NCCL writes a peer as "host<port>".
+		if value, _, _ := strings.Cut(o.Captures[name], "<"); value != "" {
+			return []string{value}
+		}
+	}
+	return nil
+}
+
+func orCase(own, fallback string) string {
+	if own == "" {
+		return fallback
+	}
+	return own
+}

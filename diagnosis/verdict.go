@@ -1,0 +1,176 @@
+package diagnosis
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"gpumedic/incident"
+)
+
+// Log is one text to diagnose. Several are taken for the logs of several ranks,
+// in their order.
+type Log struct {
+	// Name is the file's name, for people; "" when there is only one.
+	Name    string
+	Content io.Reader
+}
+
+// Verdict is a diagnosis of text alone, without a cluster to ask.
+type Verdict struct {
+	ID          string          `json:"id,omitempty"`
+	FailureCase string          `json:"failure_case"`
+	RootCause   string          `json:"root_cause"`
+	Confidence  float64         `json:"confidence"`
+	Blamed      incident.Blamed `json:"blamed"`
+	// Evidence quotes the lines the verdict rests on, in the order of the text.
+	Evidence     []Quote       `json:"evidence"`
+	Alternatives []Alternative `json:"alternatives"`
+
+	// Cause is the whole answer behind the verdict.
+	Cause incident.Cause `json:"-"`
+	// Seen is everything that was recognised.
+	Seen []incident.Observation `json:"-"`
+}
+
+// Quote is one line of evidence. Line counts from 1 within its file; File is
+// empty when there is only one.
+type Quote struct {
+	File      string `json:"file,omitempty"`
+	Line      int    `json:"line"`
+	Text      string `json:"text"`
+	Signature string `json:"signature"`
+}
+
+// Alternative is another cause that remains possible.
+type Alternative struct {
+	FailureCase string  `json:"failure_case"`
+	RootCause   string  `json:"root_cause"`
+	Confidence  float64 `json:"confidence"`
+}
+
+// Kinds of text: a log, the events of an object, a fired metric alert.
+const (
+	KindLog         = "log"
+	KindEvent       = "event"
+	KindMetricAlert = "metric-alert"
+)
+
+// DiagnoseText reads logs to their end and says what they tell. Text alone
+// cannot show that a job is healthy, only that nothing in it is known to matter:
+// its "none-of-these" is less sure than Diagnose's.
+func (c *Classifier) DiagnoseText(ctx context.Context, kind string, logs ...Log) (Verdict, error) {
+	if kind != KindLog && kind != KindEvent && kind != KindMetricAlert {
+		return Verdict{}, fmt.Errorf("kind %q is none of %s, %s, %s", kind, KindLog, KindEvent, KindMetricAlert)
+	}
+	hearing := &hearing{collector: NewCollector(), single: len(logs) == 1, ranks: map[int]bool{}, kept: map[string]int{}}
+	for rank, log := range logs {
+		hearing.rank, hearing.file = rank, log.Name
+		if err := c.Scan(ctx, log.Content, hearing.add); err != nil {
+			return Verdict{}, fmt.Errorf("reading %s: %w", orCase(log.Name, "the text"), err)
+		}
+	}
+	return hearing.verdict(), nil
+}
+
+// hearing collects the matches of the texts of one verdict.
+type hearing struct {
+	collector *Collector
+	quotes    []Quote
+	single    bool
+	rank      int
+	file      string
+	ranks     map[int]bool
+	kept      map[string]int
+}
+
+// maxQuotes bounds the lines kept of one verdict, per signature.
+const maxQuotes = 3
+
+// add records a match. The launchers' prefix tells the ranks of a single text.
+func (h *hearing) add(m Match) error {
+	rank := h.rank
+	if h.single && m.Process != noRank {
+		rank = m.Process
+	}
+	h.ranks[rank] = true
+	h.collector.Add(rank, orCase(h.file, "text"), m)
+	quote := Quote{Line: m.Line, Text: cut(m.Text, maxQuote), Signature: m.Signature}
+	if !h.single {
+		quote.File = h.file
+	}
+	if h.kept[m.Signature]++; h.kept[m.Signature] <= maxQuotes {
+		h.quotes = append(h.quotes, quote)
+	}
+	return nil
+}
+
+func (h *hearing) verdict() Verdict {
+	seen := h.collector.Observations()
+	cause, others := judgeText(Input{Ranks: len(h.ranks), Observations: seen})
+	v := Verdict{
+		FailureCase: cause.FailureCase, RootCause: cause.RootCause, Confidence: cause.Confidence, Blamed: cause.Blamed,
+		Evidence: []Quote{}, Alternatives: []Alternative{}, Cause: cause, Seen: seen,
+	}
+	for _, quote := range h.quotes {
+		if speaksFor(cause, quote.Signature) {
+			v.Evidence = append(v.Evidence, quote)
+		}
+	}
+	for _, other := range others[:min(5, len(others))] {
+		v.Alternatives = append(v.Alternatives, Alternative{other.FailureCase, other.RootCause, other.Confidence})
+	}
+	return v
+}
+
+func speaksFor(cause incident.Cause, signature string) bool {
+	for _, id := range cause.For {
+		if id == signature {
+			return true
+		}
+	}
+	return false
+}
+
+// judgeText is Diagnose for text: there are no findings, so that the absence of
+// symptoms is all that can be said for "nothing wrong".
+func judgeText(in Input) (incident.Cause, []incident.Cause) {
+	f := gather(in)
+	if f.FailureCase == "" {
+		f.FailureCase = caseOf(f)
+	}
+	leads := weigh(f).ranked()
+	if len(leads) > 0 && leads[0].Confidence >= sure {
+		return leads[0], leads[1:]
+	}
+	if len(f.symptoms) > 0 {
+		answer := open(f, leads)
+		answer.FailureCase = f.FailureCase
+		return answer, leads
+	}
+	return nothingTold(f), leads
+}
+
+// caseOf is the failure case of the strongest symptom, that of NCCL without one.
+func caseOf(f facts) string {
+	best, id := 0.0, "nccl-failure"
+	for _, o := range f.symptoms {
+		if o.Weight > best {
+			best, id = o.Weight, o.FailureCase
+		}
+	}
+	return id
+}
+
+// nothingTold is the answer for text without a symptom; seen progress makes it
+// surer.
+func nothingTold(f facts) incident.Cause {
+	answer := incident.Cause{FailureCase: incident.NoneOfThese, Confidence: 0.6,
+		Reasons: []string{"No line is known to matter."}}
+	if o, seen := f.observed(SignatureProgress); seen {
+		answer.Confidence = 0.75
+		answer.For = []string{o.Signature}
+		answer.Reasons = append(answer.Reasons, sentence("training goes on: "+quote(f, o)))
+	}
+	return answer
+}

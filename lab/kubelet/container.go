@@ -1,0 +1,180 @@
+package kubelet
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// startDelay is what pulling and creating takes in the lab.
+	startDelay = 50 * time.Millisecond
+	// firstBackOff and lastBackOff stand for the kubelet's 10 s and 5 min.
+	firstBackOff = time.Second
+	lastBackOff  = 4 * time.Second
+)
+
+// container is one container of a pod over all its attempts.
+type container struct {
+	pod  *pod
+	spec corev1.Container
+	init bool
+
+	mutex    sync.Mutex
+	state    corev1.ContainerState
+	last     corev1.ContainerState
+	restarts int
+	current  *logFile
+	previous *logFile
+	ended    bool
+	code     int
+}
+
+func newContainer(p *pod, spec corev1.Container) *container {
+	return &container{pod: p, spec: spec, state: waiting("ContainerCreating", "")}
+}
+
+func waiting(reason, message string) corev1.ContainerState {
+	return corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message}}
+}
+
+// live runs attempts until the restart policy says that was the last.
+func (c *container) live() {
+	backOff := firstBackOff
+	for c.pod.sleep(startDelay) {
+		began := time.Now()
+		exit := c.attempt()
+		if c.pod.ctx.Err() != nil || !c.again(exit) {
+			return
+		}
+		if time.Since(began) > 10*lastBackOff {
+			backOff = firstBackOff
+		}
+		if !c.backOff(backOff) {
+			return
+		}
+		backOff = min(2*backOff, lastBackOff)
+	}
+	c.neverRan()
+}
+
+// attempt runs the program once and records how it ended.
+func (c *container) attempt() Exit {
+	began := metav1.Now()
+	log := newLogFile(time.Now)
+	c.mutex.Lock()
+	c.current = log
+	restart := c.restarts
+	c.state = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: began}}
+	c.mutex.Unlock()
+	c.pod.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.spec.Image))
+	c.pod.event(corev1.EventTypeNormal, "Created", "Created container: "+c.spec.Name)
+	c.pod.event(corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
+	c.pod.write()
+	exit := c.pod.k.runner.Run(c.pod.ctx, Container{
+		Pod: c.pod.spec.DeepCopy(), Spec: c.spec, Restart: restart, Node: c.pod.spec.Spec.NodeName, Out: log,
+	})
+	log.close()
+	c.terminated(exit, began)
+	return exit
+}
+
+func (c *container) terminated(exit Exit, began metav1.Time) {
+	reason := exit.Reason
+	switch {
+	case reason != "":
+	case exit.Code == 0:
+		reason = "Completed"
+	default:
+		reason = "Error"
+	}
+	c.mutex.Lock()
+	c.code, c.ended = exit.Code, true
+	c.state = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+		ExitCode: int32(exit.Code), Reason: reason, StartedAt: began, FinishedAt: metav1.Now(), ContainerID: c.id(),
+	}}
+	c.mutex.Unlock()
+	c.pod.write()
+}
+
+// again is the restart policy.
+func (c *container) again(exit Exit) bool {
+	switch c.pod.spec.Spec.RestartPolicy {
+	case corev1.RestartPolicyNever:
+		return false
+	case corev1.RestartPolicyOnFailure:
+		return exit.Code != 0
+	default:
+		return !c.init || exit.Code != 0
+	}
+}
+
+// backOff waits as CrashLoopBackOff before the next attempt.
+func (c *container) backOff(d time.Duration) bool {
+	c.mutex.Lock()
+	c.last, c.previous = c.state, c.current
+	c.state = waiting("CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", d, c.spec.Name, c.pod.spec.Name))
+	c.restarts++
+	c.ended = false
+	c.mutex.Unlock()
+	c.pod.event(corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.spec.Name, c.pod.spec.Name))
+	c.pod.write()
+	if !c.pod.sleep(d) {
+		c.mutex.Lock()
+		c.state, c.ended = c.last, true // deleted while waiting: what it last was
+		c.mutex.Unlock()
+		return false
+	}
+	return true
+}
+
+// neverRan marks a container whose pod was deleted before it started.
+func (c *container) neverRan() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if c.state.Waiting == nil {
+		return
+	}
+	now := metav1.Now()
+	c.code, c.ended = 137, true
+	c.state = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+		ExitCode: 137, Reason: "ContainerStatusUnknown", Message: "The container could not be located when the pod was deleted.", FinishedAt: now,
+	}}
+}
+
+func (c *container) succeeded() bool {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.ended && c.code == 0
+}
+
+func (c *container) logs() (current, previous *logFile) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	return c.current, c.previous
+}
+
+// id is a container id of the right shape. Callers hold the mutex.
+func (c *container) id() string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", c.pod.spec.UID, c.spec.Name, c.restarts))
+	return fmt.Sprintf("simulated://%x", sum)
+}
+
+// status is what the API shows.
+func (c *container) status() corev1.ContainerStatus {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	running := c.state.Running != nil
+	status := corev1.ContainerStatus{
+		Name: c.spec.Name, Image: c.spec.Image, ImageID: c.spec.Image, State: c.state, LastTerminationState: c.last,
+		RestartCount: int32(c.restarts), Ready: running, Started: &running,
+	}
+	if c.current != nil {
+		status.ContainerID = c.id()
+	}
+	return status
+}

@@ -1,0 +1,87 @@
+package kubelet
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// SimulatedAnnotation marks nodes that are no machines.
+const SimulatedAnnotation = "gpumedic.io/simulated"
+
+// Labels of a node's place in the network, as a site would set them.
+const (
+	LeafLabel = "network.gpumedic.io/leaf"
+	RackLabel = "network.gpumedic.io/rack"
+)
+
+// Topology is the shape of the simulated cluster. Nodes are dealt to leaf
+// switches and racks in contiguous blocks.
+type Topology struct {
+	Nodes, GPUs, Leafs, Racks int
+	Product                   string
+	// RDMA resource and how many each node offers.
+	RDMA  string
+	HCAs  int
+	Zones []string
+}
+
+// DefaultTopology is 16 nodes of 8 H100 on 2 leaf switches in 4 racks.
+func DefaultTopology() Topology {
+	return Topology{
+		Nodes: 16, GPUs: 8, Leafs: 2, Racks: 4, Product: "NVIDIA-H100-80GB-HBM3",
+		RDMA: "rdma/hca_shared_devices_a", HCAs: 63, Zones: []string{"zone-1"},
+	}
+}
+
+// NodeName is the name of the n-th node, "gpu-07".
+func NodeName(n int) string { return fmt.Sprintf("gpu-%02d", n) }
+
+// node builds the n-th Node object; port is where its logs are served.
+func (t Topology) node(n int, port int32) *corev1.Node {
+	name := NodeName(n)
+	capacity := corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("192"),
+		corev1.ResourceMemory: resource.MustParse("2Ti"),
+		corev1.ResourcePods:   resource.MustParse("110"),
+		"nvidia.com/gpu":      *resource.NewQuantity(int64(t.GPUs), resource.DecimalSI),
+	}
+	if t.RDMA != "" {
+		capacity[corev1.ResourceName(t.RDMA)] = *resource.NewQuantity(int64(t.HCAs), resource.DecimalSI)
+	}
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:        name,
+			Annotations: map[string]string{SimulatedAnnotation: "true"},
+			Labels: map[string]string{
+				corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
+				corev1.LabelTopologyZone: t.Zones[n*len(t.Zones)/t.Nodes],
+				LeafLabel:                fmt.Sprintf("leaf-%c", 'a'+n*t.Leafs/t.Nodes),
+				RackLabel:                fmt.Sprintf("rack-%d", 1+n*t.Racks/t.Nodes),
+				"nvidia.com/gpu.product": t.Product, "nvidia.com/gpu.present": "true",
+				"nvidia.com/gpu.count": fmt.Sprint(t.GPUs),
+			},
+		},
+		Status: corev1.NodeStatus{
+			Capacity: capacity, Allocatable: capacity,
+			Addresses:       []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: "127.0.0.1"}, {Type: corev1.NodeHostName, Address: name}},
+			DaemonEndpoints: corev1.NodeDaemonEndpoints{KubeletEndpoint: corev1.DaemonEndpoint{Port: port}},
+			NodeInfo:        corev1.NodeSystemInfo{KubeletVersion: "v1.37.2-simulated", OperatingSystem: "linux", Architecture: "amd64", ContainerRuntimeVersion: "simulated://1"},
+			Conditions:      nodeConditions(metav1.Now()),
+		},
+	}
+}
+
+func nodeConditions(now metav1.Time) []corev1.NodeCondition {
+	condition := func(kind corev1.NodeConditionType, status corev1.ConditionStatus, reason string) corev1.NodeCondition {
+		return corev1.NodeCondition{Type: kind, Status: status, Reason: reason, LastHeartbeatTime: now, LastTransitionTime: now}
+	}
+	return []corev1.NodeCondition{
+		condition(corev1.NodeReady, corev1.ConditionTrue, "KubeletReady"),
+		condition(corev1.NodeMemoryPressure, corev1.ConditionFalse, "KubeletHasSufficientMemory"),
+		condition(corev1.NodeDiskPressure, corev1.ConditionFalse, "KubeletHasNoDiskPressure"),
+		condition(corev1.NodePIDPressure, corev1.ConditionFalse, "KubeletHasSufficientPID"),
+	}
+}
