@@ -1,6 +1,9 @@
 package incident
 
-import "time"
+import (
+	"encoding/json"
+	"time"
+)
 
 // State is the answer of a check. Unknown means "could not be asked": it is
 // never taken for healthy and never for broken. The zero value is invalid.
@@ -66,6 +69,27 @@ type Observation struct {
 type Blamed struct {
 	Kind  string   `json:"kind,omitempty"`
 	Names []string `json:"names,omitempty"`
+}
+
+// UnmarshalJSON also reads the form of report.json, a list with one
+// {"kind","name"} for each that is blamed.
+func (b *Blamed) UnmarshalJSON(data []byte) error {
+	*b = Blamed{}
+	if len(data) == 0 || data[0] != '[' {
+		type plain Blamed // without this method
+		return json.Unmarshal(data, (*plain)(b))
+	}
+	var list []struct{ Kind, Name string }
+	if err := json.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	for _, one := range list {
+		b.Kind = one.Kind
+		if one.Name != "" {
+			b.Names = append(b.Names, one.Name)
+		}
+	}
+	return nil
 }
 
 // Cause is a root cause with its confidence and the findings for and against.

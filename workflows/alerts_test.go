@@ -99,32 +99,6 @@ func TestNoRunbook(t *testing.T) {
 	}
 }
 
-// TestPromise2 sends an alert that names a pod: the incident of the pod's job
-// takes it, whoever comes first.
-func TestPromise2OneTargetOneIncident(t *testing.T) {
-	w := newWorld()
-	env := w.environment(t)
-	pod := incident.Target{Cluster: "lab", Namespace: "training", Kind: "Pod", Name: "llama-70b-3-x"}
-	env.SetStartWorkflowOptions(startOptions(pod))
-	in := input(t, alertNow())
-	in.Hint = pod
-	var opened workflows.IncidentInput
-	env.OnWorkflow(workflows.IncidentType, anything, anything).Return(func(_ workflowContext, in workflows.IncidentInput) (workflows.Result, error) {
-		opened = in
-		return workflows.Result{}, nil
-	})
-	result := finish(t, env, in)
-	if result.JoinedTo != target.ID() {
-		t.Fatalf("joined to %q, want %q", result.JoinedTo, target.ID())
-	}
-	if opened.Hint != target || len(opened.Alerts) != 1 {
-		t.Errorf("the job's incident was opened with %+v", opened)
-	}
-	if w.did(steps.CollectEvidence) || w.did(steps.WriteReport) {
-		t.Errorf("the pod's incident went on by itself: %v", w.log)
-	}
-}
-
 // TestPromise1 lets an alert arrive while the report is written: the incident
 // goes on with it instead of closing.
 func TestPromise1AnAlertIsNeverLost(t *testing.T) {

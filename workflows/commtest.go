@@ -1,8 +1,9 @@
 package workflows
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"hash/fnv"
 
 	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/workflow"
@@ -144,9 +145,8 @@ func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*
 
 // testPrefix is short and the same over restarts; Job names carry it.
 func (s *story) testPrefix() string {
-	sum := fnv.New32a()
-	fmt.Fprintf(sum, "%s@%d", s.record.IncidentID, s.record.OpenedAt.Unix())
-	return fmt.Sprintf("gpumedic-ct-%08x", sum.Sum32())
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s@%d", s.record.IncidentID, s.record.OpenedAt.Unix()))
+	return "gpumedic-ct-" + hex.EncodeToString(sum[:4])
 }
 
 // verificationJobs are the Jobs that the test after a change will have; a

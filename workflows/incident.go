@@ -3,6 +3,7 @@ package workflows
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/temporal"
@@ -146,7 +147,8 @@ func (s *story) tell(ctx workflow.Context) {
 // started, or signalled when it is already open.
 func (s *story) join(ctx workflow.Context, id string, target incident.Target) string {
 	in := s.in
-	in.Hint, in.Alerts = target, s.record.Alerts
+	in.Hint, in.Alerts = target, slices.Clone(s.record.Alerts)
+	s.heard = len(in.Alerts)
 	for try := 0; try < 5; try++ {
 		child := workflow.WithChildOptions(ctx, handOver(id))
 		err := workflow.ExecuteChildWorkflow(child, IncidentType, in).GetChildWorkflowExecution().Get(ctx, nil)
@@ -206,8 +208,8 @@ func (s *story) close(ctx workflow.Context, joined string) (Result, error) {
 func (s *story) unheard(ctx workflow.Context) []incident.Alert {
 	s.drain(ctx)
 	var alerts []incident.Alert
-	for _, alert := range s.record.Alerts {
-		if s.open[alert.Episode()] && alert.ReceivedAt.After(s.record.ClosedAt) {
+	for _, alert := range s.record.Alerts[s.heard:] {
+		if s.open[alert.Episode()] {
 			alerts = append(alerts, alert)
 		}
 	}
@@ -217,7 +219,7 @@ func (s *story) unheard(ctx workflow.Context) []incident.Alert {
 func (s *story) writeReport(ctx workflow.Context) {
 	s.state = "reporting"
 	finish := s.stage(ctx, "write report")
-	s.record.ClosedAt = workflow.Now(ctx).UTC()
+	s.record.ClosedAt, s.heard = workflow.Now(ctx).UTC(), len(s.record.Alerts)
 	finish() // the record must be whole before it is rendered
 	params := steps.WriteReportParams{Record: s.record, Workload: s.workload, Index: s.index}
 	result, err := call[steps.WriteReportResult](ctx, steps.WriteReport, params)

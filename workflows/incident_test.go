@@ -177,7 +177,7 @@ func TestCancelUndoes(t *testing.T) {
 	answer(t, env, time.Minute, incident.Approve, "ada")
 	env.RegisterDelayedCallback(func() {
 		env.UpdateWorkflow(workflows.CancelUpdate, "c", callbacks(t), workflows.CancelInput{By: "ada", Reason: "enough"})
-	}, 10*time.Minute)
+	}, 70*time.Second)
 	result := finish(t, env, input(t, alertNow()))
 	if result.Outcome != incident.Cancelled || !w.did(steps.UndoChange) {
 		t.Errorf("outcome %q, steps %v", result.Outcome, w.log)

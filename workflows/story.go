@@ -19,9 +19,11 @@ type story struct {
 	record incident.Record
 	state  string
 
-	// seen counts deliveries per alert episode; open are episodes that fire.
-	seen map[string]int
-	open map[string]bool
+	// seen counts deliveries per alert episode; open are episodes that fire;
+	// heard is how many of the record's alerts the outcome is about.
+	seen  map[string]int
+	open  map[string]bool
+	heard int
 
 	workload incident.EvidenceRef
 	index    incident.EvidenceRef

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/sdk/activity"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/testsuite"
@@ -119,7 +120,8 @@ func blockedByPolicy(name string, _ steps.CheckParams) (steps.CheckResult, error
 		return finding("D5", incident.RDMANotRequested, incident.No, "job/llama-70b", ""), nil
 	case steps.CheckRankLogs:
 		return steps.CheckResult{Observations: []incident.Observation{{
-			Signature: "nccl-connect-failed", Role: "origin", Ranks: "0-3", RankCount: 4, Count: 12, FirstAt: start, Line: "connect failed", Evidence: "logs/rank-001.log#L4",
+			Signature: "nccl-connect-failed", Role: "origin", FailureCase: "nccl-failure", Weight: 0.7, Meaning: "a connection attempt failed",
+			Causes: []string{"network-unreachable-or-port-blocked", "peer-process-died"}, Ranks: "0-3", RankCount: 4, Count: 12, FirstAt: start, Line: "connect failed", Evidence: "logs/rank-001.log#L4",
 		}}}, nil
 	default:
 		return steps.CheckResult{}, nil
@@ -139,7 +141,7 @@ func (w *world) order(name string) int {
 }
 
 // play registers fn under a step's name and notes that it was called.
-func play[P, R any](w *world, env *testsuite.TestWorkflowEnvironment, name string, fn func() func(P) (R, error)) {
+func play[P, R any](w *world, env registry, name string, fn func() func(P) (R, error)) {
 	env.RegisterActivityWithOptions(func(_ context.Context, p P) (R, error) {
 		w.mutex.Lock()
 		w.log = append(w.log, name)
@@ -152,10 +154,17 @@ func play[P, R any](w *world, env *testsuite.TestWorkflowEnvironment, name strin
 func (w *world) environment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
 	var suite testsuite.WorkflowTestSuite
+	suite.SetLogger(quiet{hclog.NewNullLogger()})
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetStartTime(start)
 	env.SetTestTimeout(20 * time.Second)
 	env.SetStartWorkflowOptions(startOptions(target))
+	w.register(env)
+	return env
+}
+
+// register makes the workflows and this world's steps known.
+func (w *world) register(env registry) {
 	workflows.Register(env)
 	play(w, env, steps.ResolveTarget, func() func(steps.ResolveTargetParams) (steps.ResolveTargetResult, error) { return w.resolve })
 	play(w, env, steps.CollectEvidence, func() func(steps.CollectEvidenceParams) (steps.CollectEvidenceResult, error) { return w.collect })
@@ -172,10 +181,12 @@ func (w *world) environment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	play(w, env, steps.UndoChange, func() func(steps.UndoChangeParams) (steps.UndoChangeResult, error) { return w.undo })
 	play(w, env, steps.PostCard, func() func(steps.PostCardParams) (steps.PostCardResult, error) { return w.card })
 	w.playRest(env)
-	return env
 }
 
-func (w *world) playRest(env *testsuite.TestWorkflowEnvironment) {
+// quiet drops what the SDK says about its own doings.
+type quiet struct{ hclog.Logger }
+
+func (w *world) playRest(env registry) {
 	play(w, env, steps.CleanCommTest, func() func(steps.CleanCommTestParams) (steps.CleanCommTestResult, error) {
 		return func(p steps.CleanCommTestParams) (steps.CleanCommTestResult, error) {
 			return steps.CleanCommTestResult{Removed: len(p.Names)}, nil

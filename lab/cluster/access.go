@@ -27,8 +27,9 @@ import (
 // fieldManager owns what the lab itself applies.
 const fieldManager = "gpumedic-lab"
 
-// KubeconfigFor writes a kubeconfig for a user of these groups. What the user
-// may do is up to RBAC objects; a service account is the user
+// KubeconfigFor writes a kubeconfig with a client certificate for a user of
+// these groups and returns its path. What the user may do is up to the RBAC
+// objects in the cluster; a service account is the user
 // "system:serviceaccount:NAMESPACE:NAME".
 func (c *Cluster) KubeconfigFor(user string, groups ...string) (string, error) {
 	return c.writeKubeconfig(user, groups...)
@@ -61,8 +62,8 @@ func safeName(user string) string {
 	return string(out)
 }
 
-// controlled waits for signs of life of the controllers: the default service
-// account and a namespace that is being looked after.
+// controlled asks for a sign of life of the controllers: the service account
+// that one of them makes in every namespace, without which there are no pods.
 func (c *Cluster) controlled(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(c.admin)
 	if err != nil {
@@ -73,6 +74,7 @@ func (c *Cluster) controlled(ctx context.Context) error {
 }
 
 // Apply applies the objects of a YAML stream, in order, by server-side apply.
+// It stops at the first that is not accepted; the error names it.
 func (c *Cluster) Apply(ctx context.Context, stream []byte) error {
 	client, err := dynamic.NewForConfig(c.admin)
 	if err != nil {
@@ -84,15 +86,18 @@ func (c *Cluster) Apply(ctx context.Context, stream []byte) error {
 	}
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(typed.Discovery()))
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(stream), 4096)
-	for {
+	for n := 1; ; n++ {
 		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+		if err := decoder.Decode(&object.Object); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
-			return fmt.Errorf("reading objects to apply: %w", err)
+			return fmt.Errorf("reading object %d to apply: %w", n, err)
 		}
 		if len(object.Object) == 0 {
 			continue
+		}
+		if object.GetName() == "" || object.GetKind() == "" {
+			return fmt.Errorf("reading object %d to apply: want kind and metadata.name", n)
 		}
 		if err := apply(ctx, client, mapper, object); err != nil {
 			return err

@@ -3,10 +3,13 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -21,7 +24,8 @@ type Options struct {
 	Dir string
 	// Binary is the multi-call binary; "" means $GPUMEDIC_CONTROLPLANE.
 	Binary string
-	Log    hclog.Logger
+	// Log is told when a part ends that should run; nil drops it.
+	Log hclog.Logger
 	// Progress is told what is being waited for; nil drops it.
 	Progress func(string)
 }
@@ -37,17 +41,36 @@ type Cluster struct {
 	admin     *rest.Config
 	processes []*process
 	log       hclog.Logger
+	lock      *os.File
 }
 
-// startWithin bounds the whole start-up on a slow machine.
-const startWithin = 2 * time.Minute
+const (
+	// startWithin bounds the whole start-up on a slow machine.
+	startWithin = 2 * time.Minute
+	// portTries is how often other ports are tried when somebody took one
+	// between our looking and our listening.
+	portTries = 3
+)
 
 // Start brings everything up and returns when the API server is ready and
-// the controllers run.
+// the controllers run. ctx bounds the start only.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	c, err := prepare(&opts)
+	if err := opts.complete(); err != nil {
+		return nil, err
+	}
+	for try := 1; ; try++ {
+		c, err := startOnce(ctx, opts)
+		if !errors.Is(err, errPortTaken) || try == portTries {
+			return c, err
+		}
+		opts.Progress("a port was taken meanwhile, trying others")
+	}
+}
+
+func startOnce(ctx context.Context, opts Options) (*Cluster, error) {
+	c, err := prepare(opts)
 	if err != nil {
 		return nil, err
 	}
@@ -58,34 +81,71 @@ func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	return c, nil
 }
 
-func prepare(opts *Options) (*Cluster, error) {
-	if opts.Binary == "" {
-		opts.Binary = os.Getenv("GPUMEDIC_CONTROLPLANE")
+// complete checks what must be there and fills in what may be left out.
+func (o *Options) complete() error {
+	if o.Binary == "" {
+		o.Binary = os.Getenv("GPUMEDIC_CONTROLPLANE")
 	}
-	if _, err := os.Stat(opts.Binary); err != nil {
-		return nil, fmt.Errorf("looking for the control plane's binary %q: build it with: make controlplane: %w", opts.Binary, err)
+	if o.Binary == "" {
+		return errors.New("no control plane: build it with `make controlplane` and name it in GPUMEDIC_CONTROLPLANE")
 	}
-	if opts.Progress == nil {
-		opts.Progress = func(string) {}
+	if _, err := os.Stat(o.Binary); err != nil {
+		return fmt.Errorf("looking for the control plane: %w; build it with `make controlplane`", err)
 	}
-	if opts.Log == nil {
-		opts.Log = hclog.NewNullLogger()
+	if o.Progress == nil {
+		o.Progress = func(string) {}
 	}
-	dir, err := filepath.Abs(opts.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("resolving %s: %w", opts.Dir, err)
+	if o.Log == nil {
+		o.Log = hclog.NewNullLogger()
 	}
-	if err := os.RemoveAll(filepath.Join(dir, "etcd")); err != nil {
-		return nil, fmt.Errorf("emptying etcd: %w", err)
+	var err error
+	if o.Dir, err = filepath.Abs(o.Dir); err != nil {
+		return fmt.Errorf("resolving %s: %w", o.Dir, err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	return nil
+}
+
+// prepare takes the folder and fills it with what the processes read.
+func prepare(opts Options) (*Cluster, error) {
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("making the lab's folder: %w", err)
 	}
-	authority, err := newAuthority()
+	lock, err := lockFolder(opts.Dir)
 	if err != nil {
 		return nil, err
 	}
-	return &Cluster{dir: dir, authority: authority, log: opts.Log}, authority.writeKeys(dir)
+	c := &Cluster{dir: opts.Dir, log: opts.Log, lock: lock}
+	if err := c.fill(); err != nil {
+		c.Stop()
+		return nil, err
+	}
+	return c, nil
+}
+
+// fill replaces what an earlier start may have left.
+func (c *Cluster) fill() error {
+	if err := os.RemoveAll(filepath.Join(c.dir, "etcd")); err != nil {
+		return fmt.Errorf("emptying etcd: %w", err)
+	}
+	var err error
+	if c.authority, err = newAuthority(); err != nil {
+		return err
+	}
+	return c.authority.writeKeys(c.dir)
+}
+
+// lockFolder keeps two labs from sharing a folder; the kernel frees it when
+// its holder dies.
+func lockFolder(dir string) (*os.File, error) {
+	lock, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("taking the lab's folder: %w", err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		lock.Close()
+		return nil, fmt.Errorf("taking the lab's folder %s: another lab runs in it: %w", dir, err)
+	}
+	return lock, nil
 }
 
 // start runs the four processes in the order in which they need each other.
@@ -121,7 +181,7 @@ func (c *Cluster) start(ctx context.Context, opts Options) error {
 }
 
 func (c *Cluster) run(binary, name string, flags []string) error {
-	p, err := run(binary, c.dir, name, flags...)
+	p, err := run(binary, c.dir, c.log, name, flags...)
 	if err != nil {
 		return err
 	}
@@ -129,12 +189,17 @@ func (c *Cluster) run(binary, name string, flags []string) error {
 	return nil
 }
 
-// Stop ends all processes, the last started first.
+// Stop ends all processes, the last started first, and waits for them. It may
+// be called again.
 func (c *Cluster) Stop() {
-	for i := len(c.processes) - 1; i >= 0; i-- {
-		c.processes[i].stop()
+	for _, p := range c.processes {
+		p.stopping.Store(true) // what falls with its neighbour is no news
+	}
+	for _, p := range slices.Backward(c.processes) {
+		p.stop()
 	}
 	c.processes = nil
+	c.lock.Close()
 }
 
 // RESTConfig is the administrator's way to the API server.

@@ -2,27 +2,24 @@ package cluster_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"gpumedic/lab/cluster"
 	"gpumedic/lab/kubelet"
 )
 
-// program says hello, and fails the first time when its image is "flaky" or
-// runs out of memory when it is "greedy".
+// program says hello; what else it does is told by its image.
 type program struct{}
 
 func (program) Run(ctx context.Context, c kubelet.Container) kubelet.Exit {
@@ -37,9 +34,24 @@ func (program) Run(ctx context.Context, c kubelet.Container) kubelet.Exit {
 		return kubelet.Exit{Code: 137, Reason: "OOMKilled"}
 	case "endless":
 		<-ctx.Done()
+		io.WriteString(c.Out, "stopped\n")
 		return kubelet.Exit{Code: 143}
+	case "talker":
+		return talk(ctx, c.Out)
 	}
 	return kubelet.Exit{}
+}
+
+// talk counts until it is stopped.
+func talk(ctx context.Context, out io.Writer) kubelet.Exit {
+	for n := 0; ; n++ {
+		fmt.Fprintf(out, "line %d\n", n)
+		select {
+		case <-ctx.Done():
+			return kubelet.Exit{Code: 143}
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 var (
@@ -47,33 +59,45 @@ var (
 	admin *kubernetes.Clientset
 )
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(orphanFolder); dir != "" {
+		os.Exit(orphan(dir))
+	}
+	os.Exit(withLab(m))
+}
 
-func run(m *testing.M) int {
-	ctx := context.Background()
+// withLab runs the tests against one control plane for all of them.
+func withLab(m *testing.M) int {
+	began := time.Now()
 	dir, err := os.MkdirTemp("", "lab")
 	if err != nil {
-		panic(err)
+		return complain(err)
 	}
 	defer os.RemoveAll(dir)
-	started := time.Now()
-	if lab, err = cluster.Start(ctx, cluster.Options{Dir: dir, Binary: binary()}); err != nil {
-		println(err.Error())
-		return 1
+	if lab, err = cluster.Start(context.Background(), cluster.Options{Dir: dir, Binary: binary()}); err != nil {
+		return complain(err)
 	}
 	defer lab.Stop()
+	ready := time.Since(began)
 	certificate, err := lab.Certificate()
 	if err != nil {
-		panic(err)
+		return complain(err)
 	}
-	nodes, err := kubelet.Start(ctx, kubelet.Options{Config: lab.RESTConfig(), Topology: kubelet.DefaultTopology(), Runner: program{}, Certificate: certificate})
+	nodes, err := kubelet.Start(context.Background(), kubelet.Options{
+		Config: lab.RESTConfig(), Topology: kubelet.DefaultTopology(), Runner: program{}, Certificate: certificate,
+	})
 	if err != nil {
-		panic(err)
+		return complain(err)
 	}
 	defer nodes.Stop()
-	println("control plane and 16 nodes in", time.Since(started).String())
+	fmt.Fprintf(os.Stderr, "control plane up after %v, 16 nodes after %v\n", ready, time.Since(began))
 	admin = kubernetes.NewForConfigOrDie(lab.RESTConfig())
 	return m.Run()
+}
+
+func complain(err error) int {
+	fmt.Fprintln(os.Stderr, err)
+	return 1
 }
 
 func binary() string {
@@ -126,108 +150,4 @@ func podsOf(t *testing.T, name string) []corev1.Pod {
 		t.Fatal(err)
 	}
 	return list.Items
-}
-
-func TestIndexedJobCompletes(t *testing.T) {
-	create(t, job("plain", "plain", 16, corev1.RestartPolicyNever))
-	eventually(t, "the job succeeds", func() bool {
-		j, err := admin.BatchV1().Jobs("default").Get(t.Context(), "plain", metav1.GetOptions{})
-		return err == nil && j.Status.Succeeded == 16
-	})
-	nodes, err := admin.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
-	if err != nil || len(nodes.Items) != 16 {
-		t.Fatalf("%d nodes, %v", len(nodes.Items), err)
-	}
-	for _, node := range nodes.Items {
-		if node.Annotations[kubelet.SimulatedAnnotation] != "true" {
-			t.Errorf("%s does not say that it is simulated", node.Name)
-		}
-	}
-}
-
-func TestLogsThroughTheRealAPI(t *testing.T) {
-	create(t, job("flaky", "flaky", 1, corev1.RestartPolicyOnFailure))
-	eventually(t, "the pod succeeds the second time", func() bool {
-		pods := podsOf(t, "flaky")
-		return len(pods) == 1 && pods[0].Status.Phase == corev1.PodSucceeded
-	})
-	pod := podsOf(t, "flaky")[0]
-	if pod.Status.ContainerStatuses[0].RestartCount != 1 {
-		t.Errorf("restarts %d", pod.Status.ContainerStatuses[0].RestartCount)
-	}
-	read := func(options corev1.PodLogOptions) string {
-		data, err := admin.CoreV1().Pods("default").GetLogs(pod.Name, &options).DoRaw(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(data)
-	}
-	if now, before := read(corev1.PodLogOptions{}), read(corev1.PodLogOptions{Previous: true}); strings.Contains(now, "no") || !strings.HasSuffix(before, "no\n") {
-		t.Errorf("current %q, previous %q", now, before)
-	}
-	stamped := read(corev1.PodLogOptions{Timestamps: true})
-	at, _, _ := strings.Cut(stamped, " ")
-	if _, err := time.Parse(time.RFC3339Nano, at); err != nil {
-		t.Errorf("timestamp of %q: %v", stamped, err)
-	}
-}
-
-func TestOutOfMemoryIsVisible(t *testing.T) {
-	create(t, job("greedy", "greedy", 1, corev1.RestartPolicyOnFailure))
-	eventually(t, "OOMKilled as last state", func() bool {
-		pods := podsOf(t, "greedy")
-		if len(pods) != 1 || len(pods[0].Status.ContainerStatuses) != 1 {
-			return false
-		}
-		last := pods[0].Status.ContainerStatuses[0].LastTerminationState.Terminated
-		return last != nil && last.Reason == "OOMKilled" && last.ExitCode == 137
-	})
-}
-
-func TestTheSchedulerIsReal(t *testing.T) {
-	j := job("huge", "plain", 1, corev1.RestartPolicyNever)
-	j.Spec.Template.Spec.Containers[0].Resources.Limits["nvidia.com/gpu"] = resource.MustParse("9")
-	create(t, j)
-	eventually(t, "the scheduler says why", func() bool {
-		pods := podsOf(t, "huge")
-		return len(pods) == 1 && len(pods[0].Status.Conditions) > 0 && strings.HasPrefix(pods[0].Status.Conditions[0].Message, "0/16 nodes are available: 16 Insufficient nvidia.com/gpu.")
-	})
-}
-
-func TestSuspendRemovesPods(t *testing.T) {
-	create(t, job("endless", "endless", 4, corev1.RestartPolicyOnFailure))
-	eventually(t, "all run", func() bool {
-		running := 0
-		for _, pod := range podsOf(t, "endless") {
-			if pod.Status.Phase == corev1.PodRunning {
-				running++
-			}
-		}
-		return running == 4
-	})
-	j, err := admin.BatchV1().Jobs("default").Get(t.Context(), "endless", metav1.GetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	yes := true
-	j.Spec.Suspend = &yes
-	if _, err := admin.BatchV1().Jobs("default").Update(t.Context(), j, metav1.UpdateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "all are gone", func() bool { return len(podsOf(t, "endless")) == 0 })
-}
-
-func TestAStrangerMayNothing(t *testing.T) {
-	path, err := lab.KubeconfigFor("stranger")
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = kubernetes.NewForConfigOrDie(config).CoreV1().Pods("default").List(t.Context(), metav1.ListOptions{})
-	if !apierrors.IsForbidden(err) {
-		t.Errorf("got %v, want forbidden", err)
-	}
 }

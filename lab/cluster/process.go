@@ -7,25 +7,31 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 )
 
-// stopWithin is how long a process gets to end by itself.
-const stopWithin = 5 * time.Second
+// stopWithin is how long a process gets to end by itself. It is short because
+// nothing of a control plane is kept.
+const stopWithin = time.Second
 
 // process is one child with its log file.
 type process struct {
-	name string
-	cmd  *exec.Cmd
-	log  *os.File
-	done chan struct{}
-	err  error
+	name     string
+	cmd      *exec.Cmd
+	log      *os.File
+	stopping atomic.Bool
+	done     chan struct{} // closed when it has ended
+	err      error         // how; read it after done
 }
 
 // run starts a component of the multi-call binary. The child dies with us.
-func run(binary, dir, name string, flags ...string) (*process, error) {
+func run(binary, dir string, logger hclog.Logger, name string, flags ...string) (*process, error) {
 	log, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the log of %s: %w", name, err)
@@ -34,20 +40,38 @@ func run(binary, dir, name string, flags ...string) (*process, error) {
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, log, log
 	// A group of its own: Ctrl-C reaches us alone, and we stop in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		log.Close()
-		return nil, fmt.Errorf("starting %s: %w (make controlplane builds it)", name, err)
-	}
 	p := &process{name: name, cmd: cmd, log: log, done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.err = cmd.Wait()
-	}()
+	started := make(chan error)
+	go p.attend(started, logger)
+	if err := <-started; err != nil {
+		<-p.done
+		return nil, fmt.Errorf("starting %s from %s: %w", name, binary, err)
+	}
 	return p, nil
+}
+
+// attend starts the process and waits for its end, both on one thread of its
+// own: the kernel kills a child with Pdeathsig when the thread that started it
+// ends, not when the whole parent does.
+func (p *process) attend(started chan<- error, logger hclog.Logger) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(p.done)
+	defer p.log.Close()
+	err := p.cmd.Start()
+	started <- err
+	if err != nil {
+		return
+	}
+	p.err = p.cmd.Wait()
+	if !p.stopping.Load() {
+		logger.Error("a part of the control plane ended", "part", p.name, "error", p.err, "log", p.log.Name())
+	}
 }
 
 // stop asks, waits, and then insists.
 func (p *process) stop() {
+	p.stopping.Store(true)
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // an error means that it has ended
 	select {
 	case <-p.done:
@@ -55,20 +79,29 @@ func (p *process) stop() {
 		_ = p.cmd.Process.Kill() // as above
 		<-p.done
 	}
-	p.log.Close()
 }
 
 // died is an error with the last lines of the log when the process has ended.
 func (p *process) died() error {
 	select {
 	case <-p.done:
-		return fmt.Errorf("%s ended (%w); its last words:\n%s", p.name, errors.Join(p.err, errEnded), tail(p.log.Name(), 8))
 	default:
 		return nil
 	}
+	words := tail(p.log.Name(), lastWords)
+	if strings.Contains(words, syscall.EADDRINUSE.Error()) {
+		return fmt.Errorf("%s: %w", p.name, errPortTaken)
+	}
+	return fmt.Errorf("%s ended (%w); its last words:\n%s", p.name, errors.Join(p.err, errEnded), words)
 }
 
-var errEnded = errors.New("while it should run")
+// lastWords is how many lines of a log an error shows.
+const lastWords = 8
+
+var (
+	errEnded     = errors.New("while it should run")
+	errPortTaken = errors.New("a port that was free is taken")
+)
 
 func tail(path string, n int) string {
 	data, err := os.ReadFile(path)

@@ -1,11 +1,15 @@
 package kubelet
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
 	"time"
 )
+
+// stampFormat is RFC 3339 with all nine digits, as kubelets write it.
+const stampFormat = "2006-01-02T15:04:05.000000000Z07:00"
 
 // logRequest is what a client may ask of a container's log, as the kubelet's
 // API names it.
@@ -19,7 +23,11 @@ type logRequest struct {
 // serveLogs is GET /containerLogs/{namespace}/{pod}/{container}.
 func (k *Kubelet) serveLogs(w http.ResponseWriter, r *http.Request) {
 	file, err := k.logOf(r.PathValue("namespace"), r.PathValue("pod"), r.PathValue("container"), r.URL.Query().Get("previous") == "true")
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoPod):
+		http.Error(w, err.Error(), http.StatusNotFound)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -92,7 +100,7 @@ func stream(w http.ResponseWriter, r *http.Request, file *logFile, request logRe
 func writeLine(w http.ResponseWriter, l line, timestamps bool, left *int64) bool {
 	text := append([]byte(nil), l.text...)
 	if timestamps {
-		text = append([]byte(l.at.Format(time.RFC3339Nano)+" "), text...)
+		text = append([]byte(l.at.Format(stampFormat)+" "), text...)
 	}
 	text = append(text, '\n')
 	if *left >= 0 && int64(len(text)) > *left {

@@ -27,15 +27,16 @@ type container struct {
 	mutex    sync.Mutex
 	state    corev1.ContainerState
 	last     corev1.ContainerState
-	restarts int
+	attempts int // that were begun
 	current  *logFile
 	previous *logFile
-	ended    bool
-	code     int
+	// ended and code are those of the attempt that state shows.
+	ended bool
+	code  int
 }
 
-func newContainer(p *pod, spec corev1.Container) *container {
-	return &container{pod: p, spec: spec, state: waiting("ContainerCreating", "")}
+func newContainer(p *pod, spec corev1.Container, waitsFor string) *container {
+	return &container{pod: p, spec: spec, state: waiting(waitsFor, "")}
 }
 
 func waiting(reason, message string) corev1.ContainerState {
@@ -55,11 +56,11 @@ func (c *container) live() {
 			backOff = firstBackOff
 		}
 		if !c.backOff(backOff) {
-			return
+			break
 		}
 		backOff = min(2*backOff, lastBackOff)
 	}
-	c.neverRan()
+	c.interrupted()
 }
 
 // attempt runs the program once and records how it ended.
@@ -68,9 +69,13 @@ func (c *container) attempt() Exit {
 	log := newLogFile(time.Now)
 	c.mutex.Lock()
 	c.current = log
-	restart := c.restarts
+	restart := c.attempts
+	c.attempts++
 	c.state = corev1.ContainerState{Running: &corev1.ContainerStateRunning{StartedAt: began}}
 	c.mutex.Unlock()
+	if !c.init {
+		c.pod.begun()
+	}
 	c.pod.event(corev1.EventTypeNormal, "Pulled", fmt.Sprintf("Container image %q already present on machine", c.spec.Image))
 	c.pod.event(corev1.EventTypeNormal, "Created", "Created container: "+c.spec.Name)
 	c.pod.event(corev1.EventTypeNormal, "Started", "Started container "+c.spec.Name)
@@ -118,25 +123,22 @@ func (c *container) backOff(d time.Duration) bool {
 	c.mutex.Lock()
 	c.last, c.previous = c.state, c.current
 	c.state = waiting("CrashLoopBackOff", fmt.Sprintf("back-off %s restarting failed container=%s pod=%s", d, c.spec.Name, c.pod.spec.Name))
-	c.restarts++
 	c.ended = false
 	c.mutex.Unlock()
 	c.pod.event(corev1.EventTypeWarning, "BackOff", fmt.Sprintf("Back-off restarting failed container %s in pod %s", c.spec.Name, c.pod.spec.Name))
 	c.pod.write()
-	if !c.pod.sleep(d) {
-		c.mutex.Lock()
-		c.state, c.ended = c.last, true // deleted while waiting: what it last was
-		c.mutex.Unlock()
-		return false
-	}
-	return true
+	return c.pod.sleep(d)
 }
 
-// neverRan marks a container whose pod was deleted before it started.
-func (c *container) neverRan() {
+// interrupted marks a container whose pod was deleted while it did not run.
+func (c *container) interrupted() {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	if c.state.Waiting == nil {
+		return
+	}
+	if c.last.Terminated != nil { // between two attempts: what it last was
+		c.state, c.ended = c.last, true
 		return
 	}
 	now := metav1.Now()
@@ -152,15 +154,20 @@ func (c *container) succeeded() bool {
 	return c.ended && c.code == 0
 }
 
-func (c *container) logs() (current, previous *logFile) {
+// logs are nil where there are none; why says what the container waits for.
+func (c *container) logs() (current, previous *logFile, why string) {
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
-	return c.current, c.previous
+	if c.state.Waiting != nil {
+		why = c.state.Waiting.Reason
+	}
+	return c.current, c.previous, why
 }
 
-// id is a container id of the right shape. Callers hold the mutex.
+// id is the last attempt's container id, of the right shape. Callers hold
+// the mutex.
 func (c *container) id() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", c.pod.spec.UID, c.spec.Name, c.restarts))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s/%d", c.pod.spec.UID, c.spec.Name, c.attempts))
 	return fmt.Sprintf("simulated://%x", sum)
 }
 
@@ -171,7 +178,7 @@ func (c *container) status() corev1.ContainerStatus {
 	running := c.state.Running != nil
 	status := corev1.ContainerStatus{
 		Name: c.spec.Name, Image: c.spec.Image, ImageID: c.spec.Image, State: c.state, LastTerminationState: c.last,
-		RestartCount: int32(c.restarts), Ready: running, Started: &running,
+		RestartCount: int32(max(0, c.attempts-1)), Ready: running, Started: &running,
 	}
 	if c.current != nil {
 		status.ContainerID = c.id()

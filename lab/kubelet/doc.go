@@ -5,9 +5,13 @@
 //
 // No container runs. A Runner decides what each prints and how it ends; what
 // the API shows of that (phases, container states, restart counts, back-off,
-// last termination, events) follows the real kubelet. Every node carries the
-// annotation gpumedic.io/simulated, so that nobody takes it for a machine.
+// last termination, events, admission by GPUs) follows the real kubelet. Every
+// node carries the annotation gpumedic.io/simulated, so that nobody takes it
+// for a machine.
 //
-// Back-off is shortened to seconds, logs are kept in memory per container and
-// attempt, current and previous, and cut at a bound.
+// It differs where the lab needs no more: back-off is seconds and begins with
+// the first restart, logs are kept in memory for the current and the previous
+// attempt and cut at a bound, and there are no probes, volumes, lifecycle hooks
+// or restartable init containers. A grace period is not cut short by a kill,
+// because a Runner ends when it is told to.
 package kubelet

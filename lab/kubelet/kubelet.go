@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/hashicorp/go-hclog"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -19,15 +20,18 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 )
 
-// Options of the simulated kubelets. Config and Runner are needed.
+// Options of the simulated kubelets. Config, Topology, Runner and Certificate
+// are needed.
 type Options struct {
 	// Config is an administrator's way to the API server.
 	Config   *rest.Config
 	Topology Topology
 	Runner   Runner
-	Log      hclog.Logger
+	// Log is for what people who mend the lab want to know; nil drops it.
+	Log hclog.Logger
 	// Certificate serves the logs; the API server does not verify it unless it
 	// is told to.
 	Certificate tls.Certificate
@@ -40,6 +44,7 @@ type Kubelet struct {
 	log      hclog.Logger
 	topology Topology
 	events   record.EventBroadcaster
+	watches  informers.SharedInformerFactory
 	server   *http.Server
 	port     int32
 
@@ -53,8 +58,12 @@ type Kubelet struct {
 	ips   map[string]int       // next address per node
 }
 
-// Start registers the nodes and begins to run what is bound to them.
+// Start registers the nodes, waits until pods may be scheduled on them, and
+// begins to run what is bound to them. ctx bounds the start only.
 func Start(ctx context.Context, opts Options) (*Kubelet, error) {
+	if err := opts.check(); err != nil {
+		return nil, err
+	}
 	config := rest.CopyConfig(opts.Config)
 	config.QPS, config.Burst = 500, 1000
 	config.UserAgent = "simulated-kubelet"
@@ -66,28 +75,36 @@ func Start(ctx context.Context, opts Options) (*Kubelet, error) {
 		opts.Log = hclog.NewNullLogger()
 	}
 	k := &Kubelet{
-		client: client, runner: opts.Runner, log: opts.Log, topology: opts.Topology,
-		events: record.NewBroadcaster(), pods: map[types.UID]*pod{}, names: map[string]types.UID{}, ips: map[string]int{},
+		client: client, runner: opts.Runner, log: opts.Log, topology: opts.Topology, events: newBroadcaster(),
+		watches: informers.NewSharedInformerFactory(client, 0),
+		pods:    map[types.UID]*pod{}, names: map[string]types.UID{}, ips: map[string]int{},
 	}
 	k.ctx, k.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := k.serve(opts.Certificate); err != nil {
+		k.cancel()
 		return nil, err
 	}
 	k.events.StartRecordingToSink(newSink(client))
-	if err := k.register(ctx); err != nil {
-		k.Stop()
-		return nil, err
-	}
-	if err := k.watch(ctx); err != nil {
-		k.Stop()
-		return nil, err
+	for _, step := range []func(context.Context) error{k.register, k.watch, k.schedulable} {
+		if err := step(ctx); err != nil {
+			k.Stop()
+			return nil, err
+		}
 	}
 	return k, nil
+}
+
+func (o *Options) check() error {
+	if o.Config == nil || o.Runner == nil || len(o.Certificate.Certificate) == 0 {
+		return errors.New("starting kubelets: want Config, Runner and Certificate")
+	}
+	return o.Topology.check()
 }
 
 // Stop ends all containers and waits for everything; pods stay in the API.
 func (k *Kubelet) Stop() {
 	k.cancel()
+	k.watches.Shutdown() // first, since what it sees makes tasks
 	k.events.Shutdown()
 	_ = k.server.Close() // nothing is lost: logs are in memory
 	k.tasks.Wait()
@@ -114,8 +131,7 @@ func (k *Kubelet) serve(certificate tls.Certificate) error {
 
 // watch follows all pods; each bound pod gets a goroutine of its own.
 func (k *Kubelet) watch(ctx context.Context) error {
-	factory := informers.NewSharedInformerFactory(k.client, 0)
-	informer := factory.Core().V1().Pods().Informer()
+	informer := k.watches.Core().V1().Pods().Informer()
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { k.see(o.(*corev1.Pod)) },
 		UpdateFunc: func(_, o any) { k.see(o.(*corev1.Pod)) },
@@ -124,7 +140,7 @@ func (k *Kubelet) watch(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("following pods: %w", err)
 	}
-	factory.Start(k.ctx.Done())
+	k.watches.Start(k.ctx.Done())
 	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
 		return fmt.Errorf("following pods: %w", context.Cause(ctx))
 	}
@@ -144,13 +160,23 @@ func (k *Kubelet) see(seen *corev1.Pod) {
 	case !known && seen.DeletionTimestamp != nil:
 		k.tasks.Go(func() { k.remove(seen) }) // bound, but never started here
 	case !known && seen.Status.Phase != corev1.PodSucceeded && seen.Status.Phase != corev1.PodFailed:
-		p = k.newPod(seen)
-		k.pods[seen.UID] = p
-		k.names[seen.Namespace+"/"+seen.Name] = seen.UID
-		k.tasks.Go(p.live)
+		k.begin(seen)
 	case known && seen.DeletionTimestamp != nil:
 		p.stop()
 	}
+}
+
+// begin takes a pod in, or turns it away. Callers hold the mutex.
+func (k *Kubelet) begin(seen *corev1.Pod) {
+	reason := k.admit(seen)
+	p := k.newPod(seen)
+	k.pods[seen.UID] = p
+	k.names[seen.Namespace+"/"+seen.Name] = seen.UID
+	if reason != "" {
+		k.tasks.Go(func() { p.reject(reason) })
+		return
+	}
+	k.tasks.Go(p.live)
 }
 
 // gone forgets a pod; its logs go with it, as on a real node.
@@ -173,14 +199,15 @@ func (k *Kubelet) gone(o any) {
 	}
 }
 
-// address gives the next pod IP of a node. Callers hold the mutex.
+// address gives the next pod IP of a node: each has a /24 of its own. Callers
+// hold the mutex.
 func (k *Kubelet) address(node string) string {
 	var n int
-	if _, err := fmt.Sscanf(node, "gpu-%d", &n); err != nil {
-		n = 255
+	if _, err := fmt.Sscanf(node, nodePrefix+"%d", &n); err != nil {
+		n = maxNodes // somebody else's node: one range for all of them
 	}
 	k.ips[node]++
-	return fmt.Sprintf("10.244.%d.%d", n%256, 2+(k.ips[node]-1)%250)
+	return fmt.Sprintf("10.%d.%d.%d", 244+n/256, n%256, 2+(k.ips[node]-1)%250)
 }
 
 // logOf finds the log of a container's current or previous attempt.
@@ -189,9 +216,17 @@ func (k *Kubelet) logOf(namespace, name, container string, previous bool) (*logF
 	p := k.pods[k.names[namespace+"/"+name]]
 	k.mutex.Unlock()
 	if p == nil {
-		return nil, fmt.Errorf("pod %q in namespace %q not found", name, namespace)
+		return nil, fmt.Errorf("pod %q in namespace %q %w", name, namespace, errNoPod)
 	}
 	return p.logOf(container, previous)
+}
+
+var errNoPod = errors.New("not found")
+
+// newBroadcaster keeps client-go's complaints about lost events (their
+// namespace was just deleted) off the terminal.
+func newBroadcaster() record.EventBroadcaster {
+	return record.NewBroadcaster(record.WithContext(klog.NewContext(context.Background(), logr.Discard())))
 }
 
 func newRecorder(events record.EventBroadcaster, node string) record.EventRecorder {

@@ -7,9 +7,13 @@ import (
 	"time"
 )
 
-// maxLines bounds what is kept of one attempt; older lines are dropped, as a
-// kubelet rotates files.
-const maxLines = 20000
+const (
+	// maxLines bounds what is kept of one attempt; older lines are dropped, as
+	// a kubelet rotates files.
+	maxLines = 20000
+	// maxLineBytes is where a container runtime cuts a line that does not end.
+	maxLineBytes = 16 << 10
+)
 
 // line is one line with the time the runtime stamps on it.
 type line struct {
@@ -40,14 +44,18 @@ func (f *logFile) Write(p []byte) (int, error) {
 	f.partial = append(f.partial, p...)
 	for {
 		end := bytes.IndexByte(f.partial, '\n')
-		if end < 0 {
-			break
+		switch {
+		case end >= 0 && end <= maxLineBytes:
+			f.add(f.partial[:end])
+			f.partial = f.partial[end+1:]
+		case len(f.partial) > maxLineBytes:
+			f.add(f.partial[:maxLineBytes])
+			f.partial = f.partial[maxLineBytes:]
+		default:
+			f.notify()
+			return len(p), nil
 		}
-		f.add(f.partial[:end])
-		f.partial = f.partial[end+1:]
 	}
-	f.notify()
-	return len(p), nil
 }
 
 func (f *logFile) add(text []byte) {

@@ -2,7 +2,9 @@ package kubelet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -17,6 +19,8 @@ import (
 const (
 	leaseSeconds = 40
 	renewEvery   = 10 * time.Second
+	readyWithin  = 30 * time.Second
+	askAgain     = 20 * time.Millisecond
 )
 
 // register creates the nodes, makes them Ready and keeps their leases.
@@ -28,6 +32,32 @@ func (k *Kubelet) register(ctx context.Context) error {
 	}
 	k.tasks.Go(k.renewLeases)
 	return nil
+}
+
+// schedulable waits until the node controller has taken its taint of new nodes
+// away: till then the scheduler finds no place for anything.
+func (k *Kubelet) schedulable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyWithin, errors.New("the node lifecycle controller did not take their taint away"))
+	defer cancel()
+	for {
+		list, err := k.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return fmt.Errorf("asking whether the nodes are ready: %w", err)
+		}
+		tainted := slices.IndexFunc(list.Items, func(n corev1.Node) bool {
+			return n.Annotations[SimulatedAnnotation] == "true" && slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+				return t.Key == corev1.TaintNodeNotReady
+			})
+		})
+		if tainted < 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for node %s to be ready: %w", list.Items[tainted].Name, context.Cause(ctx))
+		case <-time.After(askAgain):
+		}
+	}
 }
 
 func (k *Kubelet) registerNode(ctx context.Context, node *corev1.Node) error {

@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -31,6 +32,10 @@ type pod struct {
 	inits      []*container
 	deleting   bool
 	phase      corev1.PodPhase
+	// reason and message say why a pod was turned away.
+	reason, message string
+	// conditions as they were last written.
+	conditions []corev1.PodCondition
 }
 
 // newPod prepares a pod. Callers hold the kubelet's mutex.
@@ -44,20 +49,27 @@ func (k *Kubelet) newPod(spec *corev1.Pod) *pod {
 	}
 	p.spec.Status.PodIP, p.spec.Status.PodIPs = p.ip, []corev1.PodIP{{IP: p.ip}}
 	p.ctx, p.cancel = context.WithCancel(k.ctx)
+	waitsFor := "ContainerCreating"
+	if len(spec.Spec.InitContainers) > 0 {
+		waitsFor = "PodInitializing"
+	}
 	for _, c := range spec.Spec.InitContainers {
-		p.inits = append(p.inits, newContainer(p, c))
+		p.inits = append(p.inits, newContainer(p, c, waitsFor))
+		p.inits[len(p.inits)-1].init = true
 	}
 	for _, c := range spec.Spec.Containers {
-		p.containers = append(p.containers, newContainer(p, c))
+		p.containers = append(p.containers, newContainer(p, c, waitsFor))
 	}
 	return p
 }
+
+// all lists the init containers and then the others.
+func (p *pod) all() []*container { return slices.Concat(p.inits, p.containers) }
 
 // live is the pod's whole life.
 func (p *pod) live() {
 	p.write()
 	if p.runInits() {
-		p.setPhase(corev1.PodRunning)
 		var running sync.WaitGroup
 		for _, c := range p.containers {
 			running.Go(c.live)
@@ -68,6 +80,15 @@ func (p *pod) live() {
 		return // the lab stops; the pod stays as it is
 	}
 	p.finish()
+}
+
+// reject is the whole life of a pod that was not admitted.
+func (p *pod) reject(message string) {
+	p.mutex.Lock()
+	p.reason, p.message = "OutOf"+string(gpuResource), message
+	p.mutex.Unlock()
+	p.event(corev1.EventTypeWarning, p.reason, message)
+	p.end(corev1.PodFailed)
 }
 
 // runInits runs the init containers one after another; false when one failed
@@ -85,11 +106,15 @@ func (p *pod) runInits() bool {
 // finish sets the last phase and, when the pod is being deleted, lets it go.
 func (p *pod) finish() {
 	phase := corev1.PodSucceeded
-	for _, c := range append(append([]*container(nil), p.inits...), p.containers...) {
+	for _, c := range p.all() {
 		if !c.succeeded() {
 			phase = corev1.PodFailed
 		}
 	}
+	p.end(phase)
+}
+
+func (p *pod) end(phase corev1.PodPhase) {
 	p.setPhase(phase)
 	p.mutex.Lock()
 	deleting := p.deleting
@@ -128,6 +153,20 @@ func (k *Kubelet) remove(spec *corev1.Pod) {
 	}
 }
 
+// over says that the pod holds nothing any more.
+func (p *pod) over() bool {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return p.phase == corev1.PodSucceeded || p.phase == corev1.PodFailed
+}
+
+// begun notes that a container was started: a pod is pending until then.
+func (p *pod) begun() {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	p.phase = corev1.PodRunning
+}
+
 func (p *pod) setPhase(phase corev1.PodPhase) {
 	p.mutex.Lock()
 	p.phase = phase
@@ -138,18 +177,18 @@ func (p *pod) setPhase(phase corev1.PodPhase) {
 func (p *pod) event(kind, reason, text string) { p.recorder.Event(p.spec, kind, reason, text) }
 
 func (p *pod) logOf(name string, previous bool) (*logFile, error) {
-	for _, c := range append(append([]*container(nil), p.inits...), p.containers...) {
+	for _, c := range p.all() {
 		if c.spec.Name != name {
 			continue
 		}
-		current, before := c.logs()
+		current, before, why := c.logs()
 		switch {
 		case previous && before == nil:
 			return nil, fmt.Errorf("previous terminated container %q in pod %q not found", name, p.spec.Name)
 		case previous:
 			return before, nil
 		case current == nil:
-			return nil, fmt.Errorf("container %q in pod %q is waiting to start: ContainerCreating", name, p.spec.Name)
+			return nil, fmt.Errorf("container %q in pod %q is waiting to start: %s", name, p.spec.Name, why)
 		}
 		return current, nil
 	}

@@ -10,7 +10,8 @@ import (
 // Runner decides what a container does.
 type Runner interface {
 	// Run plays one attempt of one container until it ends by itself or ctx
-	// is cancelled, which stands for SIGTERM.
+	// is cancelled, which stands for SIGTERM: it must then return soon, since a
+	// deleted pod stays until its programs have ended. Calls come side by side.
 	Run(ctx context.Context, c Container) Exit
 }
 

@@ -11,6 +11,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// writeAgain is how long a write that failed waits for its next try.
+const writeAgain = 200 * time.Millisecond
+
 // write publishes the pod's state. It reads the state after it has the turn,
 // so that the last write is always the newest; writes that fail are repeated,
 // since a lost status would never be corrected.
@@ -23,7 +26,10 @@ func (p *pod) write() {
 			return // gone, or another pod of this name by now
 		}
 		p.k.log.Debug("a pod's status was not written", "pod", p.spec.Name, "error", err)
-		time.Sleep(200 * time.Millisecond)
+		select {
+		case <-p.k.ctx.Done():
+		case <-time.After(writeAgain):
+		}
 	}
 }
 
@@ -40,45 +46,63 @@ func (p *pod) patch(ctx context.Context) error {
 	return err
 }
 
+// status is what the API shows now; one caller at a time, who has the turn.
 func (p *pod) status() corev1.PodStatus {
 	p.mutex.Lock()
-	phase := p.phase
-	p.mutex.Unlock()
+	defer p.mutex.Unlock()
 	status := corev1.PodStatus{
-		Phase: phase, StartTime: &p.started, HostIP: "127.0.0.1", HostIPs: []corev1.HostIP{{IP: "127.0.0.1"}},
-		PodIP: p.ip, PodIPs: []corev1.PodIP{{IP: p.ip}},
+		Phase: p.phase, Reason: p.reason, Message: p.message, StartTime: &p.started,
+		HostIP: "127.0.0.1", HostIPs: []corev1.HostIP{{IP: "127.0.0.1"}},
 	}
+	if p.reason != "" {
+		return status // turned away: nothing was made for it
+	}
+	status.PodIP, status.PodIPs = p.ip, []corev1.PodIP{{IP: p.ip}}
+	initialized := true
 	for _, c := range p.inits {
+		initialized = initialized && c.succeeded()
 		status.InitContainerStatuses = append(status.InitContainerStatuses, c.status())
 	}
-	ready := phase == corev1.PodRunning
+	ready := p.phase == corev1.PodRunning
 	for _, c := range p.containers {
 		s := c.status()
 		ready = ready && s.Ready
 		status.ContainerStatuses = append(status.ContainerStatuses, s)
 	}
-	status.Conditions = podConditions(phase, ready)
+	p.conditions = nextConditions(p.conditions, p.phase, initialized, ready)
+	status.Conditions = p.conditions
 	return status
 }
 
-func podConditions(phase corev1.PodPhase, ready bool) []corev1.PodCondition {
-	now := metav1.Now()
-	condition := func(kind corev1.PodConditionType, ok bool) corev1.PodCondition {
-		c := corev1.PodCondition{Type: kind, Status: corev1.ConditionFalse, LastTransitionTime: now}
-		if ok {
-			c.Status = corev1.ConditionTrue
-		} else if phase == corev1.PodSucceeded {
-			c.Reason = "PodCompleted"
-		} else if phase == corev1.PodFailed {
-			c.Reason = "PodFailed"
-		} else {
-			c.Reason = "ContainersNotReady"
+// nextConditions carries the time of a condition on until it changes.
+func nextConditions(before []corev1.PodCondition, phase corev1.PodPhase, initialized, ready bool) []corev1.PodCondition {
+	after := []corev1.PodCondition{
+		podCondition(corev1.PodInitialized, initialized, "ContainersNotInitialized"),
+		podCondition(corev1.ContainersReady, ready, notReady(phase)),
+		podCondition(corev1.PodReady, ready, notReady(phase)),
+	}
+	for i := range after {
+		if i < len(before) && before[i].Status == after[i].Status {
+			after[i].LastTransitionTime = before[i].LastTransitionTime
 		}
-		return c
 	}
-	return []corev1.PodCondition{
-		condition(corev1.PodInitialized, phase != corev1.PodPending),
-		condition(corev1.ContainersReady, ready),
-		condition(corev1.PodReady, ready),
+	return after
+}
+
+func podCondition(kind corev1.PodConditionType, ok bool, why string) corev1.PodCondition {
+	c := corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: metav1.Now()}
+	if !ok {
+		c.Status, c.Reason = corev1.ConditionFalse, why
 	}
+	return c
+}
+
+func notReady(phase corev1.PodPhase) string {
+	switch phase {
+	case corev1.PodSucceeded:
+		return "PodCompleted"
+	case corev1.PodFailed:
+		return "PodFailed"
+	}
+	return "ContainersNotReady"
 }

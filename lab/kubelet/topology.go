@@ -17,15 +17,32 @@ const (
 	RackLabel = "network.gpumedic.io/rack"
 )
 
+// maxNodes is how many /24 of pod addresses there are, less one.
+const maxNodes = 11 * 256
+
 // Topology is the shape of the simulated cluster. Nodes are dealt to leaf
-// switches and racks in contiguous blocks.
+// switches, racks and zones in contiguous blocks.
 type Topology struct {
+	// GPUs is per node, the others are of the whole cluster.
 	Nodes, GPUs, Leafs, Racks int
-	Product                   string
-	// RDMA resource and how many each node offers.
+	// Product as the GPU operator labels it, "NVIDIA-H100-80GB-HBM3".
+	Product string
+	// RDMA resource and how many each node offers; "" offers none.
 	RDMA  string
 	HCAs  int
 	Zones []string
+}
+
+func (t Topology) check() error {
+	switch {
+	case t.Nodes < 1 || t.Nodes > maxNodes:
+		return fmt.Errorf("topology of %d nodes: want 1 to %d", t.Nodes, maxNodes)
+	case t.GPUs < 0 || t.HCAs < 0:
+		return fmt.Errorf("topology with %d GPUs and %d %s per node: want no less than 0", t.GPUs, t.HCAs, t.RDMA)
+	case t.Leafs < 1 || t.Racks < 1 || len(t.Zones) == 0 || t.Leafs > 26:
+		return fmt.Errorf("topology of %d leaf switches, %d racks and %d zones: want at least one of each, and 26 leaf switches at most", t.Leafs, t.Racks, len(t.Zones))
+	}
+	return nil
 }
 
 // DefaultTopology is 16 nodes of 8 H100 on 2 leaf switches in 4 racks.
@@ -36,8 +53,10 @@ func DefaultTopology() Topology {
 	}
 }
 
+const nodePrefix = "gpu-"
+
 // NodeName is the name of the n-th node, "gpu-07".
-func NodeName(n int) string { return fmt.Sprintf("gpu-%02d", n) }
+func NodeName(n int) string { return fmt.Sprintf(nodePrefix+"%02d", n) }
 
 // node builds the n-th Node object; port is where its logs are served.
 func (t Topology) node(n int, port int32) *corev1.Node {

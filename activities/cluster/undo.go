@@ -1,0 +1,227 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"gpumedic/incident"
+	"gpumedic/steps"
+)
+
+// undone is what became of one object.
+type undone struct {
+	restored bool
+	// found says what stands in the way, or there instead; "" for nothing.
+	found string
+	// whole: nothing of the change is left on the object.
+	whole bool
+}
+
+// UndoChange takes back what ApplyChange did under the same operation id, in
+// reverse order, and may be repeated: what was undone or never done counts as
+// complete. What somebody else edited since is left as it is and reported.
+func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (steps.UndoChangeResult, error) {
+	result := steps.UndoChangeResult{Complete: true}
+	snapshot, err := h.loadSnapshot(ctx, params.Snapshot)
+	if err != nil {
+		return steps.UndoChangeResult{}, err
+	}
+	for _, change := range slices.Backward(params.Plan.Changes) {
+		before, err := find(snapshot, change)
+		if err != nil {
+			return steps.UndoChangeResult{}, err
+		}
+		one, err := h.undoOne(ctx, params.OperationID, change, before)
+		if err != nil {
+			return steps.UndoChangeResult{}, err
+		}
+		result.Complete = result.Complete && one.whole
+		if one.restored {
+			result.Restored++
+		}
+		if one.found != "" {
+			result.Found = append(result.Found, one.found)
+		}
+		h.progress(ctx)
+	}
+	result.At = h.Now().UTC()
+	return result, nil
+}
+
+func (h *Hands) undoOne(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (one undone, err error) {
+	for range writeTries {
+		if change.Verb == verbCreate {
+			one, err = h.undoCreate(ctx, operation, change)
+		} else {
+			one, err = h.undoFields(ctx, operation, change, before)
+		}
+		if !raced(err) {
+			break
+		}
+	}
+	return one, faultOf(err, "undoing %s", nameOf(change))
+}
+
+// undoCreate deletes the object that this operation created, unless its
+// content is no longer what we created.
+func (h *Hands) undoCreate(ctx context.Context, operation string, change incident.ObjectChange) (undone, error) {
+	live, err := h.liveObject(ctx, change)
+	if err != nil {
+		return undone{}, err
+	}
+	if live == nil {
+		return undone{whole: true}, nil
+	}
+	if live.GetAnnotations()[steps.OperationAnnotation] != operation {
+		return undone{whole: true, found: nameOf(change) + " stands there, made by somebody else"}, nil
+	}
+	edited, err := editedSince(change, live)
+	if err != nil {
+		return undone{}, err
+	}
+	if edited != "" {
+		return undone{found: fmt.Sprintf("%s was edited since it was created and is left as it is:\n%s", nameOf(change), edited)}, nil
+	}
+	client, err := h.objectClient(change)
+	if err != nil {
+		return undone{}, err
+	}
+	uid, version := live.GetUID(), live.GetResourceVersion()
+	background := metav1.DeletePropagationBackground
+	err = client.Delete(ctx, change.Name, metav1.DeleteOptions{PropagationPolicy: &background, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
+	if apierrors.IsNotFound(err) {
+		err = nil
+	}
+	return undone{restored: err == nil, whole: err == nil}, err
+}
+
+// editedSince shows how an object differs from what its change created, apart
+// from status and metadata; "" when it does not. Fields that we did not send
+// and the server filled with defaults would count: manifests are complete.
+func editedSince(change incident.ObjectChange, live *unstructured.Unstructured) (string, error) {
+	var created map[string]any
+	if err := json.Unmarshal(change.Manifest, &created); err != nil {
+		return "", incident.Faultf(incident.Invalid, err, "reading the manifest of %s", nameOf(change))
+	}
+	ours, theirs := content(created), content(live.Object)
+	if sameValue(ours, theirs) {
+		return "", nil
+	}
+	diff, err := unifiedDiff(nameOf(change), ours, theirs)
+	if err != nil {
+		return "", incident.Faultf(incident.Internal, err, "comparing %s", nameOf(change))
+	}
+	return diff, nil
+}
+
+// content is an object without its metadata and status.
+func content(object map[string]any) map[string]any {
+	out := map[string]any{}
+	for key, value := range object {
+		if key != "metadata" && key != "status" {
+			out[key] = value
+		}
+	}
+	return out
+}
+
+// undoFields puts the touched fields back, if their values are still ours.
+func (h *Hands) undoFields(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (undone, error) {
+	live, err := h.liveObject(ctx, change)
+	if err != nil {
+		return undone{}, err
+	}
+	if live == nil || string(live.GetUID()) != change.UID {
+		return undone{whole: true, found: nameOf(change) + " is gone, and the change with it"}, nil
+	}
+	was, ours, now, err := threeSides(change, before, live)
+	if err != nil {
+		return undone{}, incident.Faultf(incident.Invalid, err, "reading what to undo of %s", nameOf(change))
+	}
+	left := was.differences(now, change.Fields)
+	if live.GetAnnotations()[steps.OperationAnnotation] != operation {
+		return notOurs(change, now, left), nil // never applied, or undone by an earlier attempt
+	}
+	if edited := ours.differences(now, change.Fields); len(edited) > 0 && len(left) > 0 {
+		return undone{found: fmt.Sprintf("%s was edited since and is left as it is: %s", nameOf(change), strings.Join(describeFields(now, edited), ", "))}, nil
+	}
+	if err := h.putBack(ctx, change, live, was); err != nil {
+		return undone{}, err
+	}
+	return h.lookAgain(ctx, change, was)
+}
+
+// threeSides reads the fields as they were, as we set them and as they are.
+func threeSides(change incident.ObjectChange, before incident.ObjectSnapshot, live *unstructured.Unstructured) (was, ours, now fieldValues, err error) {
+	if was, err = decodeFields(before.Before); err != nil {
+		return nil, nil, nil, err
+	}
+	var manifest map[string]any
+	if err := json.Unmarshal(change.Manifest, &manifest); err != nil {
+		return nil, nil, nil, err
+	}
+	if ours, err = readFields(manifest, change.Fields); err != nil {
+		return nil, nil, nil, err
+	}
+	now, err = readFields(live.Object, change.Fields)
+	return was, ours, now, err
+}
+
+// notOurs is the answer for an object without our mark.
+func notOurs(change incident.ObjectChange, now fieldValues, left []string) undone {
+	if len(left) == 0 {
+		return undone{whole: true}
+	}
+	return undone{found: fmt.Sprintf("%s bears no mark of this operation and is left as it is: %s", nameOf(change), strings.Join(describeFields(now, left), ", "))}
+}
+
+// putBack releases the fields that were not set before: the API server
+// removes those that only we own, and our mark. Fields that had a value are
+// written back in the same write.
+func (h *Hands) putBack(ctx context.Context, change incident.ObjectChange, live *unstructured.Unstructured, was fieldValues) error {
+	if len(was) == 0 {
+		return h.patchFenced(ctx, change, live, &unstructured.Unstructured{Object: identity(change)})
+	}
+	restored, err := merged(live.Object, was, change.Fields)
+	if err != nil {
+		return incident.Faultf(incident.Invalid, err, "putting %s back", nameOf(change))
+	}
+	object := &unstructured.Unstructured{Object: restored}
+	annotations := object.GetAnnotations()
+	delete(annotations, steps.OperationAnnotation)
+	object.SetAnnotations(annotations)
+	client, err := h.objectClient(change)
+	if err != nil {
+		return err
+	}
+	_, err = client.Update(ctx, object, metav1.UpdateOptions{FieldManager: steps.FieldManager}) // carries uid and resource version
+	return err
+}
+
+// lookAgain checks that the fields are as they were: a value that somebody
+// else applied too outlives our release.
+func (h *Hands) lookAgain(ctx context.Context, change incident.ObjectChange, was fieldValues) (undone, error) {
+	live, err := h.liveObject(ctx, change)
+	if err != nil {
+		return undone{}, err
+	}
+	if live == nil {
+		return undone{restored: true, whole: true}, nil
+	}
+	now, err := readFields(live.Object, change.Fields)
+	if err != nil {
+		return undone{}, incident.Faultf(incident.Invalid, err, "reading %s", nameOf(change))
+	}
+	left := was.differences(now, change.Fields)
+	if len(left) == 0 {
+		return undone{restored: true, whole: true}, nil
+	}
+	return undone{restored: true, found: fmt.Sprintf("%s: our claim is given up, and somebody else keeps %s", nameOf(change), strings.Join(describeFields(now, left), ", "))}, nil
+}

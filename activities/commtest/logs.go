@@ -1,0 +1,158 @@
+package commtest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"gpumedic/incident"
+	"gpumedic/incident/redact"
+	"gpumedic/steps"
+)
+
+const (
+	readAtOnce = 8
+	// readTries and readPause: a log stands behind a kubelet that may be busy.
+	readTries = 3
+	readPause = 500 * time.Millisecond
+	// readBound ends the wait for a kubelet that takes the call and is silent.
+	readBound = 30 * time.Second
+)
+
+// collect reads and keeps the logs of all ranks that started. One that cannot
+// be read is noted in its RankLog: a dead kubelet is part of the picture, not
+// a reason to give up. Only a refusal of the API server is an error.
+func (h *Hands) collect(ctx context.Context, p steps.RunCommTestParams, seen sight) ([]RankLog, []incident.IndexEntry, error) {
+	logs := make([]RankLog, len(seen.ranks))
+	entries := make([]incident.IndexEntry, len(seen.ranks))
+	group, inner := errgroup.WithContext(ctx)
+	group.SetLimit(readAtOnce)
+	for rank, pod := range seen.ranks {
+		if pod == nil {
+			logs[rank] = RankLog{Rank: rank, Unreadable: "it has no pod"}
+			continue
+		}
+		group.Go(func() error {
+			var err error
+			logs[rank], entries[rank], err = h.readRank(inner, p, rank, pod)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, nil, err
+	}
+	kept := entries[:0]
+	for _, entry := range entries {
+		if entry.Name != "" {
+			kept = append(kept, entry)
+		}
+	}
+	return logs, kept, nil
+}
+
+func (h *Hands) readRank(ctx context.Context, p steps.RunCommTestParams, rank int, pod *corev1.Pod) (RankLog, incident.IndexEntry, error) {
+	log, content, err := h.readLog(ctx, pod)
+	switch {
+	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
+		return log, incident.IndexEntry{}, fault(err, "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
+	case ctx.Err() != nil:
+		return log, incident.IndexEntry{}, incident.Faultf(incident.TimedOut, context.Cause(ctx), "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
+	case err != nil:
+		log.Unreadable = err.Error()
+	}
+	log.Rank, log.Node, log.Pod, log.Exit = rank, pod.Spec.NodeName, pod.Name, exitOf(pod)
+	if content.empty() {
+		return log, incident.IndexEntry{}, nil
+	}
+	name := fmt.Sprintf("commtest/%s/rank-%03d.log", p.Name, rank)
+	ref, err := h.Store.Put(ctx, name, content.reader())
+	if err != nil {
+		return log, incident.IndexEntry{}, fmt.Errorf("keeping %s: %w", name, err)
+	}
+	ref.Cut = ref.Cut || content.dropped > 0
+	return log, incident.IndexEntry{EvidenceRef: ref, Kind: "log", Rank: rank, Pod: pod.Name, Container: container}, nil
+}
+
+// readLog tries a few times; what the last try got is returned with its error.
+func (h *Hands) readLog(ctx context.Context, pod *corev1.Pod) (log RankLog, content *keeper, err error) {
+	if _, started := startedAt(pod); !started {
+		return log, newKeeper(), fmt.Errorf("its program did not start")
+	}
+	for try := 1; ; try++ {
+		log, content, err = h.stream(ctx, pod)
+		if err == nil || try == readTries || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
+			return log, content, err
+		}
+		h.log().Warn("log not read, trying again", "pod", pod.Name, "node", pod.Spec.NodeName, "error", err)
+		select {
+		case <-ctx.Done():
+			return log, content, context.Cause(ctx)
+		case <-time.After(readPause):
+		}
+	}
+}
+
+// stream reads a log once, redacted: all of it is parsed, its head and tail are kept.
+func (h *Hands) stream(ctx context.Context, pod *corev1.Pod) (RankLog, *keeper, error) {
+	ctx, done := context.WithTimeout(ctx, readBound)
+	defer done()
+	content := newKeeper()
+	options := &corev1.PodLogOptions{Container: container, Timestamps: true}
+	body, err := h.Kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).Stream(ctx)
+	if err != nil {
+		return RankLog{}, content, err
+	}
+	defer body.Close()
+	log, err := Read(io.TeeReader(redact.Reader(body), content))
+	content.end()
+	return log, content, err
+}
+
+func exitOf(pod *corev1.Pod) *Exit {
+	for _, status := range pod.Status.ContainerStatuses {
+		if ended := status.State.Terminated; status.Name == container && ended != nil {
+			return &Exit{Code: int(ended.ExitCode), Reason: ended.Reason, Disrupted: disruption(pod)}
+		}
+	}
+	if pod.Status.Phase == corev1.PodFailed {
+		return &Exit{Code: -1, Reason: pod.Status.Reason, Disrupted: disruption(pod)}
+	}
+	return nil
+}
+
+// disruption says why the cluster took a pod away, "" when it did not.
+func disruption(pod *corev1.Pod) string {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
+			return condition.Reason + " " + condition.Message
+		}
+	}
+	switch pod.Status.Reason {
+	case "Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "UnexpectedAdmissionError":
+		return pod.Status.Reason + " " + pod.Status.Message
+	}
+	return ""
+}
+
+// keepIndex stores the list of the test's logs; without logs there is none.
+func (h *Hands) keepIndex(ctx context.Context, name string, entries []incident.IndexEntry) (incident.EvidenceRef, error) {
+	if len(entries) == 0 {
+		return incident.EvidenceRef{}, nil
+	}
+	data, err := json.MarshalIndent(entries, "", "  ")
+	if err != nil {
+		return incident.EvidenceRef{}, incident.Faultf(incident.Internal, err, "listing the logs of test job %s", name)
+	}
+	ref, err := h.Store.Put(ctx, "commtest/"+name+"/index.json", bytes.NewReader(data))
+	if err != nil {
+		return incident.EvidenceRef{}, fmt.Errorf("keeping the index of test job %s: %w", name, err)
+	}
+	return ref, nil
+}

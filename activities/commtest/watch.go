@@ -1,0 +1,228 @@
+package commtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	batchinformers "k8s.io/client-go/informers/batch/v1"
+	coreinformers "k8s.io/client-go/informers/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"gpumedic/incident"
+	"gpumedic/steps"
+)
+
+const (
+	// beatEvery is far under any heartbeat time-out we would set.
+	beatEvery = 2 * time.Second
+	// afterFailure is how long the other ranks may go on once one has failed,
+	// to say what they saw.
+	afterFailure = 30 * time.Second
+)
+
+// watcher keeps one test's Job and pods as the API server last told them. Its
+// informers resume an expired watch and list again where they must.
+type watcher struct {
+	jobs, pods cache.SharedIndexInformer
+	// changed holds at most one wake-up.
+	changed chan struct{}
+	stop    context.CancelFunc
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	lastErr error
+}
+
+// watch starts the watcher; its owner calls close.
+func (h *Hands) watch(ctx context.Context, namespace, name string) (*watcher, error) {
+	ctx, stop := context.WithCancel(ctx)
+	w := &watcher{changed: make(chan struct{}, 1), stop: stop}
+	w.jobs = batchinformers.NewFilteredJobInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
+	})
+	w.pods = coreinformers.NewFilteredPodInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+		o.LabelSelector = labels.Set{batchv1.JobNameLabel: name}.String()
+	})
+	for _, informer := range []cache.SharedIndexInformer{w.jobs, w.pods} {
+		if err := w.hear(informer); err != nil {
+			stop()
+			return nil, incident.Faultf(incident.Internal, err, "preparing the watch of test job %s/%s", namespace, name)
+		}
+		w.running.Go(func() { informer.RunWithContext(ctx) })
+	}
+	return w, nil
+}
+
+func (w *watcher) hear(informer cache.SharedIndexInformer) error {
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { w.wake() },
+		UpdateFunc: func(any, any) { w.wake() },
+		DeleteFunc: func(any) { w.wake() },
+	})
+	return errors.Join(err, informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
+		w.mu.Lock()
+		w.lastErr = err
+		w.mu.Unlock()
+		w.wake()
+	}))
+}
+
+func (w *watcher) wake() {
+	select {
+	case w.changed <- struct{}{}:
+	default: // a wake-up is waiting already
+	}
+}
+
+func (w *watcher) close() {
+	w.stop()
+	w.running.Wait()
+}
+
+func (w *watcher) synced() bool { return w.jobs.HasSynced() && w.pods.HasSynced() }
+
+func (w *watcher) err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lastErr
+}
+
+// job returns nil when the watch has not seen it.
+func (w *watcher) job(namespace, name string) *batchv1.Job {
+	item, found, err := w.jobs.GetStore().GetByKey(namespace + "/" + name)
+	if err != nil || !found {
+		return nil
+	}
+	return item.(*batchv1.Job)
+}
+
+func (w *watcher) list() []*corev1.Pod {
+	var pods []*corev1.Pod
+	for _, item := range w.pods.GetStore().List() {
+		pods = append(pods, item.(*corev1.Pod))
+	}
+	return pods
+}
+
+// wait watches until the test has ended, cannot start, or ran out of time.
+func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, job *batchv1.Job) (sight, error) {
+	w, err := h.watch(ctx, p.Namespace, p.Name)
+	if err != nil {
+		return sight{}, err
+	}
+	defer w.close()
+	clock := newClocks(p.Settings)
+	defer clock.stop()
+	for {
+		seen, err := h.look(ctx, p, w, job)
+		if err != nil {
+			return sight{}, err
+		}
+		clock.note(seen)
+		if seen.over {
+			return seen, nil
+		}
+		select {
+		case <-ctx.Done():
+			return sight{}, incident.Faultf(incident.TimedOut, context.Cause(ctx), "waiting for test job %s/%s", p.Namespace, p.Name)
+		case <-w.changed:
+		case <-clock.beat.C:
+			h.beat(ctx, seen.String())
+		case <-clock.start.C:
+			return h.startOver(ctx, p, w, seen)
+		case <-clock.end.C:
+			seen.timedOut = true
+			return seen, nil
+		}
+	}
+}
+
+// look reads the watcher's stores; before they are filled it only asks whether
+// that can ever happen.
+func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, w *watcher, job *batchv1.Job) (sight, error) {
+	if !w.synced() {
+		if err := w.err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+			return sight{}, fault(err, "watching test job %s/%s", p.Namespace, p.Name)
+		}
+		return sight{ranks: make([]*corev1.Pod, len(p.Group.Nodes))}, nil
+	}
+	current := w.job(p.Namespace, p.Name)
+	if current == nil {
+		// A list from the API server's cache may be older than our creation.
+		found, err := h.Kube.BatchV1().Jobs(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) {
+			return sight{}, fault(err, "reading test job %s/%s", p.Namespace, p.Name)
+		}
+		if err == nil {
+			current = found
+		}
+	}
+	if current == nil || current.UID != job.UID {
+		return sight{over: true, trouble: "the test's Job was deleted by somebody else while it ran"}, nil
+	}
+	return observe(p, current, w.list()), nil
+}
+
+// startOver is what the start deadline means: an outcome when the API server
+// told us who is missing, an error when it told us nothing.
+func (h *Hands) startOver(ctx context.Context, p steps.RunCommTestParams, w *watcher, seen sight) (sight, error) {
+	if !w.synced() {
+		err := w.err()
+		if err == nil {
+			err = errors.New("no answer")
+		}
+		return sight{}, fault(err, "watching test job %s/%s", p.Namespace, p.Name)
+	}
+	seen.over = true
+	seen.trouble = fmt.Sprintf("%d of %d pods did not start within %s: %s",
+		len(seen.ranks)-seen.started, len(seen.ranks), p.Settings.StartDeadline, h.whyNotStarted(ctx, p, seen))
+	return seen, nil
+}
+
+// clocks are the bounds of one wait.
+type clocks struct {
+	settings   incident.CommTestSettings
+	beat       *time.Ticker
+	start, end *time.Timer
+	ending     time.Time // when end fires; zero = not armed
+}
+
+func newClocks(s incident.CommTestSettings) *clocks {
+	c := &clocks{settings: s, beat: time.NewTicker(beatEvery), start: time.NewTimer(s.StartDeadline), end: time.NewTimer(0)}
+	c.end.Stop()
+	return c
+}
+
+func (c *clocks) stop() {
+	c.beat.Stop()
+	c.start.Stop()
+	c.end.Stop()
+}
+
+// note arms what the state asks for: all ranks started, or one has failed.
+func (c *clocks) note(seen sight) {
+	if !seen.allStarted() {
+		return
+	}
+	c.start.Stop()
+	if c.ending.IsZero() {
+		c.endIn(c.settings.Deadline)
+	}
+	if seen.failed > 0 && time.Until(c.ending) > afterFailure {
+		c.endIn(afterFailure)
+	}
+}
+
+func (c *clocks) endIn(d time.Duration) {
+	c.ending = time.Now().Add(d)
+	c.end.Reset(d)
+}

@@ -1,0 +1,104 @@
+package scenarios
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gpumedic/lab/faults"
+)
+
+//go:embed base nccl-policy nccl-rdma-fallback nccl-wrong-interface
+var files embed.FS
+
+// Where every scenario's workload is.
+const (
+	Namespace = "training"
+	Job       = "llama-70b"
+	Ranks     = 8
+)
+
+// Answers to the question whether a plan may be carried out.
+const (
+	Approve = "approve"
+	Deny    = "deny"
+)
+
+// Scenario is one incident that the lab can play.
+type Scenario struct {
+	Name string
+	// Title is half a line, Story two or three sentences for people.
+	Title, Story string
+	// Manifests is YAML of several documents, in the order in which they are
+	// to be applied.
+	Manifests []byte
+	// Alert is the labels of the alert that fires; alertname is among them.
+	Alert map[string]string
+	// Faults is what no object tells.
+	Faults faults.Script
+	// Answer is Approve or Deny.
+	Answer string
+	// Crash: the worker is killed after the change is applied and before its
+	// result is recorded, then started again.
+	Crash       bool
+	SettleUntil Settle
+	Expect      Expect
+}
+
+// Expect is how the incident must end.
+type Expect struct {
+	Outcome     string
+	FailureCase string
+	// RootCause is an id of the taxonomy, "" when nothing is wrong.
+	RootCause string
+	// BlamedKind is "" when nobody is; Blamed, when set, is how one of the
+	// blamed names begins (a pod's name ends in letters drawn by chance).
+	BlamedKind string
+	Blamed     string
+	// Changes is how many changes the record has; Undone says that the last of
+	// them was taken back.
+	Changes int
+	Undone  bool
+	// ClusterUnchanged: the objects of the manifests are as they were (fields
+	// that the server counts apart), and nothing was added.
+	ClusterUnchanged bool
+	// Training: at the end all ranks train, and with Transport.
+	Training  bool
+	Transport string
+}
+
+// All lists the scenarios in the order of the table.
+func All() ([]Scenario, error) {
+	list := table()
+	var errs []error
+	for i := range list {
+		manifests, err := merge(list[i].folder)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("manifests of scenario %s: %w", list[i].Name, err))
+		}
+		list[i].Manifests = manifests
+	}
+	all := make([]Scenario, len(list))
+	for i, e := range list {
+		all[i] = e.Scenario
+	}
+	return all, errors.Join(errs...)
+}
+
+// Find returns the scenario of a name; the error lists the names there are.
+func Find(name string) (Scenario, error) {
+	all, err := All()
+	if err != nil {
+		return Scenario{}, err
+	}
+	if i := slices.IndexFunc(all, func(s Scenario) bool { return s.Name == name }); i >= 0 {
+		return all[i], nil
+	}
+	var names []string
+	for _, s := range all {
+		names = append(names, s.Name)
+	}
+	return Scenario{}, fmt.Errorf("no scenario %q; there are %s", name, strings.Join(names, ", "))
+}

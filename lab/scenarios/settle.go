@@ -1,0 +1,51 @@
+package scenarios
+
+import corev1 "k8s.io/api/core/v1"
+
+// Settle says what must have been seen before the alert fires.
+type Settle string
+
+const (
+	// UntilFailing: every rank has ended with an error at least once.
+	UntilFailing Settle = "failing"
+	// UntilTraining: every rank has logged a few steps.
+	UntilTraining Settle = "training"
+)
+
+// few is how many steps are a few: enough to see that a rank is slow.
+const few = 2
+
+// Settled says whether the alert may fire: pods are the job's, steps are those
+// of faults.Model.Steps.
+func (s Scenario) Settled(pods []corev1.Pod, steps map[int]int) bool {
+	if s.SettleUntil == UntilTraining {
+		return trained(steps)
+	}
+	failed := 0
+	for _, pod := range pods {
+		if hasFailed(pod) {
+			failed++
+		}
+	}
+	return failed >= Ranks
+}
+
+func trained(steps map[int]int) bool {
+	for _, n := range steps {
+		if n < few {
+			return false
+		}
+	}
+	return len(steps) >= Ranks
+}
+
+func hasFailed(pod corev1.Pod) bool {
+	for _, status := range pod.Status.ContainerStatuses {
+		for _, state := range []corev1.ContainerState{status.State, status.LastTerminationState} {
+			if state.Terminated != nil && state.Terminated.ExitCode != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}

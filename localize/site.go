@@ -1,0 +1,101 @@
+package localize
+
+import (
+	"cmp"
+	"slices"
+
+	"gpumedic/incident"
+)
+
+// group is a set of nodes as ascending indexes into site.nodes.
+type group []int
+
+// site is the nodes in the order of their places, so that neighbours in the
+// list are neighbours in the fabric.
+type site struct {
+	nodes   []incident.Node
+	index   map[string]int // for look-up only, never walked
+	domains []domain
+}
+
+// domain is a set of nodes behind one switch: a leaf, rack or NVLink domain.
+type domain struct {
+	name    string
+	inside  []bool // by node index
+	members group
+}
+
+// newSite orders the nodes and finds their domains. Of nodes with the same
+// name the first counts.
+func newSite(nodes []incident.Node) *site {
+	s := &site{index: map[string]int{}}
+	for _, node := range nodes {
+		if _, twice := s.index[node.Name]; !twice {
+			s.index[node.Name] = -1 // its place follows from the order
+			s.nodes = append(s.nodes, node)
+		}
+	}
+	slices.SortStableFunc(s.nodes, func(a, b incident.Node) int {
+		return cmp.Or(cmp.Compare(a.Zone, b.Zone), cmp.Compare(a.Leaf, b.Leaf), cmp.Compare(a.Rack, b.Rack),
+			cmp.Compare(a.NVLinkDomain, b.NVLinkDomain), cmp.Compare(a.Name, b.Name))
+	})
+	for i, node := range s.nodes {
+		s.index[node.Name] = i
+	}
+	s.addDomains(func(n incident.Node) string { return n.Leaf })
+	s.addDomains(func(n incident.Node) string { return n.Rack })
+	s.addDomains(func(n incident.Node) string { return n.NVLinkDomain })
+	return s
+}
+
+// addDomains adds the domains of one level. A domain of one node is that node,
+// one of all nodes is the infrastructure, and one with the members of an
+// earlier domain is the same switch by another name.
+func (s *site) addDomains(level func(incident.Node) string) {
+	var names []string
+	for _, node := range s.nodes {
+		if name := level(node); name != "" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		d := domain{name: name, inside: make([]bool, len(s.nodes))}
+		for i, node := range s.nodes {
+			if level(node) == name {
+				d.inside[i] = true
+				d.members = append(d.members, i)
+			}
+		}
+		known := slices.ContainsFunc(s.domains, func(other domain) bool { return slices.Equal(other.members, d.members) })
+		if len(d.members) > 1 && len(d.members) < len(s.nodes) && !known {
+			s.domains = append(s.domains, d)
+		}
+	}
+}
+
+func (s *site) all() group {
+	members := make(group, len(s.nodes))
+	for i := range members {
+		members[i] = i
+	}
+	return members
+}
+
+// chunks cuts the ordered nodes into groups of about size neighbours; no
+// group is left with a single node.
+func (s *site) chunks(size int) []group { return cut(s.all(), size) }
+
+func cut(members group, size int) []group {
+	var groups []group
+	for part := range slices.Chunk(members, max(2, size)) {
+		groups = append(groups, slices.Clone(part))
+	}
+	if last := len(groups) - 1; last > 0 && len(groups[last]) == 1 {
+		groups[last-1] = append(groups[last-1], groups[last]...)
+		groups = groups[:last]
+	}
+	for _, g := range groups {
+		slices.Sort(g)
+	}
+	return groups
+}
