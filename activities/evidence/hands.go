@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -17,11 +17,19 @@ import (
 	"gpumedic/steps"
 )
 
-// Hands writes reports into one evidence store.
+// maxRead bounds what is read back from evidence, in bytes: far more than the
+// workload or the index of any number of ranks needs.
+const maxRead = 64 << 20
+
+// Hands writes reports into one evidence store. All fields but Place are
+// needed.
 type Hands struct {
-	Store *bundle.Store
+	Store incident.EvidenceStore
 	Log   hclog.Logger
 	Now   func() time.Time
+	// Place puts the manifest where people find it by the incident's name; nil
+	// where nobody looks into the store by hand.
+	Place func(ctx context.Context, name string, data []byte) error
 }
 
 // New returns hands with the real clock and, when log is nil, a silent logger.
@@ -29,7 +37,7 @@ func New(store *bundle.Store, log hclog.Logger) *Hands {
 	if log == nil {
 		log = hclog.NewNullLogger()
 	}
-	return &Hands{Store: store, Log: log.Named("evidence"), Now: time.Now}
+	return &Hands{Store: store, Log: log.Named("evidence"), Now: time.Now, Place: store.Place}
 }
 
 // WriteReport renders the record as JSON, text and HTML, keeps them, and lists
@@ -149,17 +157,28 @@ func (w *writing) seal(ctx context.Context, result *steps.WriteReportResult) err
 	if result.Manifest, err = w.hands.Store.Put(ctx, bundle.ManifestName, bytes.NewReader(data)); err != nil {
 		return err
 	}
+	if w.hands.Place == nil {
+		return nil
+	}
 	folder := bundle.Folder(w.record.IncidentID, w.record.OpenedAt)
-	return w.hands.Store.Place(ctx, folder+"/"+bundle.ManifestName, data)
+	return w.hands.Place(ctx, folder+"/"+bundle.ManifestName, data)
 }
 
 func (w *writing) readJSON(ctx context.Context, ref incident.EvidenceRef, into any) error {
-	data, err := w.hands.Store.Read(ctx, ref)
+	content, err := w.hands.Store.Open(ctx, ref)
 	if err != nil {
 		return err
 	}
+	defer content.Close()
+	data, err := io.ReadAll(io.LimitReader(content, maxRead+1))
+	if err != nil {
+		return err
+	}
+	if len(data) > maxRead {
+		return incident.Faultf(incident.Invalid, nil, "reading evidence %s: more than %d bytes", ref.Name, maxRead)
+	}
 	if err := json.Unmarshal(data, into); err != nil {
-		return incident.Faultf(incident.Invalid, err, "decoding evidence %s", strings.TrimSpace(ref.Name))
+		return incident.Faultf(incident.Invalid, err, "decoding evidence %s", ref.Name)
 	}
 	return nil
 }

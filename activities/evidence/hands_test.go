@@ -23,8 +23,9 @@ var now = time.Date(2026, 11, 24, 3, 2, 13, 0, time.UTC)
 // world is a hand with a store in a folder of the test's own.
 type world struct {
 	*evidence.Hands
-	dir string
-	t   *testing.T
+	files *bundle.Store
+	dir   string
+	t     *testing.T
 }
 
 func newWorld(t *testing.T) world {
@@ -37,7 +38,7 @@ func newWorld(t *testing.T) world {
 	t.Cleanup(func() { store.Close() })
 	hands := evidence.New(store, nil)
 	hands.Now = func() time.Time { return now }
-	return world{hands, dir, t}
+	return world{hands, store, dir, t}
 }
 
 func (w world) put(name string, value any) incident.EvidenceRef {
@@ -84,7 +85,7 @@ func (w world) night() steps.WriteReportParams {
 
 func (w world) manifest(result steps.WriteReportResult) bundle.Manifest {
 	w.t.Helper()
-	data, err := w.Store.Read(context.Background(), result.Manifest)
+	data, err := w.files.Read(context.Background(), result.Manifest)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -139,7 +140,7 @@ func TestBundleComesOutWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(t.TempDir(), "bundle")
-	if err := w.Store.Export(context.Background(), result.Manifest, dir); err != nil {
+	if err := w.files.Export(context.Background(), result.Manifest, dir); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range append(slices.Clone(all), "manifest.json") {
@@ -181,7 +182,7 @@ func TestReportIsWrittenAllTheSame(t *testing.T) {
 					t.Errorf("%s is not listed", want)
 				}
 			}
-			text, err := w.Store.Read(context.Background(), result.Text)
+			text, err := w.files.Read(context.Background(), result.Text)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -124,4 +124,3 @@ func (g *Gate) WriteKubeconfig(dir string) (string, error) {
 	}
 	return path, os.Chmod(path, 0o600)
 }
-

@@ -24,7 +24,7 @@ func (s *Store) Export(ctx context.Context, manifest incident.EvidenceRef, dir s
 	if err != nil {
 		return err
 	}
-	list, err := decodeManifest(data)
+	list, err := ParseManifest(data)
 	if err != nil {
 		return incident.Faultf(incident.Invalid, err, "decoding the manifest %s", manifest.SHA256)
 	}

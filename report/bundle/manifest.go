@@ -19,10 +19,15 @@ const ManifestName = "manifest.json"
 // Manifest lists a bundle's files with their hashes. It is kept as evidence
 // itself, so its own hash vouches for the whole bundle.
 type Manifest struct {
-	IncidentID string `json:"incident_id"`
+	IncidentID string    `json:"incident_id"`
+	OpenedAt   time.Time `json:"opened_at"`
+	ClosedAt   time.Time `json:"closed_at,omitzero"`
 	// Outcome is how the incident ended.
 	Outcome string                 `json:"outcome"`
+	Build   string                 `json:"build"`
 	Files   []incident.EvidenceRef `json:"files"`
+	// Gaps says what could not be listed and why; then Files is not complete.
+	Gaps []string `json:"gaps,omitempty"`
 }
 
 // Encode gives the manifest's JSON with its files in the order of their names.
@@ -67,9 +72,9 @@ func free(name string, taken map[string]bool) string {
 	return candidate
 }
 
-// decodeManifest reads a manifest back. Every name in it is checked to stay
+// ParseManifest reads a manifest back. Every name in it is checked to stay
 // inside the folder that it is exported to, and to stand there once.
-func decodeManifest(data []byte) (Manifest, error) {
+func ParseManifest(data []byte) (Manifest, error) {
 	var m Manifest
 	if err := json.Unmarshal(data, &m); err != nil {
 		return m, err

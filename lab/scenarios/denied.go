@@ -1,0 +1,10 @@
+package scenarios
+
+import "gpumedic/incident"
+
+// Denied is how the same incident must end when the plan is denied: the cause
+// is known, nothing was changed.
+func (e Expect) Denied() Expect {
+	e.Outcome, e.Changes, e.Undone, e.ClusterUnchanged, e.Training, e.Transport = incident.Refused, 0, false, true, false, ""
+	return e
+}

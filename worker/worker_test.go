@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"go.temporal.io/sdk/temporal"
+
+	"gpumedic/activities/chat"
+	"gpumedic/activities/cluster"
+	"gpumedic/activities/commtest"
+	"gpumedic/activities/evidence"
+	"gpumedic/config"
+	"gpumedic/incident"
+	"gpumedic/steps"
+)
+
+// TestEveryStepHasAHand compares the vocabulary with what is registered.
+func TestEveryStepHasAHand(t *testing.T) {
+	h := &hands{cluster: &cluster.Hands{}, commtest: &commtest.Hands{}, chat: &chat.Hands{}, evidence: &evidence.Hands{}}
+	registered := h.byStep()
+	for _, step := range steps.All() {
+		if registered[step.Name] == nil {
+			t.Errorf("step %s has no hand", step.Name)
+		}
+		delete(registered, step.Name)
+		if undo := step.Undo; undo != "" {
+			if _, ok := steps.ByName(undo); !ok {
+				t.Errorf("step %s is undone by %s, which is no step", step.Name, undo)
+			}
+		}
+	}
+	for name := range registered {
+		t.Errorf("%s is registered, but is no step of the vocabulary", name)
+	}
+}
+
+// TestErrorsAreClassified lets steps fail in every kind: what time can mend is
+// retried, everything else is not, and no secret stays in the text.
+func TestErrorsAreClassified(t *testing.T) {
+	kinds := []incident.Kind{
+		incident.Unreachable, incident.TimedOut, incident.Forbidden, incident.Missing,
+		incident.Conflict, incident.Invalid, incident.Unsupported, incident.Internal,
+	}
+	for _, kind := range kinds {
+		err := classified(context.Background(), incident.Faultf(kind, errors.New("Bearer abcdef0123456789abcdef"), "asking"))
+		var application *temporal.ApplicationError
+		if !errors.As(err, &application) || application.Type() != string(kind) || application.NonRetryable() == kind.Retryable() {
+			t.Errorf("%s became %v", kind, err)
+		}
+		if application.Message() != "asking: Bearer [redacted:credentials]" {
+			t.Errorf("message %q", application.Message())
+		}
+	}
+}
+
+func TestABadWayToTheClusterIsTold(t *testing.T) {
+	cfg := config.Default()
+	cfg.Evidence.URL = (&url.URL{Scheme: "file", Path: t.TempDir()}).String()
+	cfg.Kubernetes.Kubeconfig = filepath.Join(t.TempDir(), "not-there")
+	_, err := newHands(t.Context(), cfg, hclog.NewNullLogger())
+	if err == nil || exitCode(err) != 2 {
+		t.Errorf("got %v", err)
+	}
+}
