@@ -73,8 +73,8 @@ type WorkloadSummary struct {
 	Nodes       []Node   `json:"nodes,omitempty"`
 	Suspended   bool     `json:"suspended,omitempty"`
 	JobNames    []string `json:"job_names,omitempty"`
-	// PodLabels are Workload.PodLabels: a test that wants to be treated as the
-	// ranks are (by network policies) puts them on its pods.
+	// PodLabels are those of Workload.PodLabels that network policies select
+	// by: a test that wants to be treated as the ranks are puts them on its pods.
 	PodLabels map[string]string `json:"pod_labels,omitempty"`
 }
 

@@ -45,8 +45,40 @@ func (h *Hands) ResolveTarget(ctx context.Context, params steps.ResolveTargetPar
 	h.Log.Info("target is resolved", "target", found.workload.Target, "ranks", len(found.workload.Ranks), "nodes", len(found.workload.Nodes))
 	return steps.ResolveTargetResult{
 		Found: true, Target: found.workload.Target, Supported: found.unsupported == "", Why: found.words(),
-		Workload: ref, Summary: summarize(found.workload), Simulated: found.simulated,
+		Workload: ref, Summary: h.summaryFor(ctx, found.workload), Simulated: found.simulated,
 	}, nil
+}
+
+// summaryFor is the summary with only those pod labels that network policies
+// of the namespace select by. Test pods carry them, to be treated as the ranks
+// are; any other label would make them match the workload's own affinities and
+// Services as well.
+func (h *Hands) summaryFor(ctx context.Context, workload incident.Workload) incident.WorkloadSummary {
+	summary := summarize(workload)
+	summary.PodLabels = nil
+	policies, err := h.networkPolicies(ctx, workload.Target.Namespace)
+	if err != nil {
+		h.Log.Warn("test pods will carry no labels of the ranks, because the policies could not be read", "error", err)
+		return summary
+	}
+	selectedBy := map[string]bool{}
+	for _, policy := range policies {
+		for key := range policy.Spec.PodSelector.MatchLabels {
+			selectedBy[key] = true
+		}
+		for _, expression := range policy.Spec.PodSelector.MatchExpressions {
+			selectedBy[expression.Key] = true
+		}
+	}
+	for key, value := range workload.PodLabels {
+		if selectedBy[key] {
+			if summary.PodLabels == nil {
+				summary.PodLabels = map[string]string{}
+			}
+			summary.PodLabels[key] = value
+		}
+	}
+	return summary
 }
 
 // resolution is a target with what was met on the way to it.

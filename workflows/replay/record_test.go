@@ -57,9 +57,7 @@ func TestRecord(t *testing.T) {
 	gone.Name, pod.Kind, pod.Name = "gone", "Pod", "llama-70b-0-x7k2p"
 	run(t, c, gone)
 	run(t, c, pod)
-	if err := c.GetWorkflow(t.Context(), job.ID(), "").Get(t.Context(), nil); err != nil {
-		t.Fatal(err)
-	}
+	await(t, c, job)
 	for name, target := range map[string]incident.Target{"gone": gone, "joined": pod, "job": job} {
 		write(t, name, fetch(t, c, target.ID()))
 	}
@@ -85,8 +83,16 @@ func run(t *testing.T, c client.Client, target incident.Target) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.GetWorkflow(t.Context(), target.ID(), "").Get(t.Context(), nil); err != nil {
-		t.Fatal(err)
+	await(t, c, target)
+}
+
+// await waits until an incident has ended, but not for ever.
+func await(t *testing.T, c client.Client, target incident.Target) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if err := c.GetWorkflow(ctx, target.ID(), "").Get(ctx, nil); err != nil {
+		t.Fatalf("%s: %v\n%v", target, err, fetch(t, c, target.ID()).Events)
 	}
 }
 
