@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,10 +32,17 @@ func Judge(in Input) incident.Decision {
 	}
 	decision.Verdict = incident.Ask
 	decision.Reasons = []string{
-		fmt.Sprintf("risk is %s, so %d approval(s) are needed", in.Plan.Risk, Quorum(in.Approval, in.Plan.Risk)),
+		"risk is " + string(in.Plan.Risk) + ", so " + needed(Quorum(in.Approval, in.Plan.Risk)),
 		fmt.Sprintf("cause %s has confidence %.2f", in.Cause.RootCause, in.Cause.Confidence),
 	}
 	return decision
+}
+
+func needed(people int) string {
+	if people == 1 {
+		return "one person must approve"
+	}
+	return fmt.Sprintf("%d people must approve", people)
 }
 
 // refusals lists all reasons against a plan.
@@ -45,7 +53,7 @@ func refusals(in Input) []string {
 			reasons = append(reasons, fmt.Sprintf(format, args...))
 		}
 	}
-	against(in.Plan.Hash == "" || in.Plan.Seal().Hash != in.Plan.Hash, "the plan's hash does not match its content")
+	against(!sealed(in.Plan), "the plan's hash does not match its content")
 	against(len(in.Plan.Changes) == 0, "the plan changes nothing")
 	against(!slices.Contains([]incident.Risk{incident.RiskLow, incident.RiskMedium, incident.RiskHigh}, in.Plan.Risk), "the risk %q is unknown", in.Plan.Risk)
 	against(in.Cause.Confidence < in.MinConfidence, "confidence %.2f is under the runbook's minimum %.2f", in.Cause.Confidence, in.MinConfidence)
@@ -55,28 +63,61 @@ func refusals(in Input) []string {
 	for _, change := range in.Plan.Changes {
 		against(slices.Contains(protected, change.Namespace), "namespace %s is protected", change.Namespace)
 	}
-	return append(reasons, unknowns(in)...)
+	return append(reasons, groundless(in)...)
 }
 
-// unknowns refuses a remedy whose ground could not be looked at: unknown is
-// never taken for what would suit us.
-func unknowns(in Input) []string {
+// groundless refuses a remedy whose grounds were not seen. A ground that could
+// not be looked at, or that nobody asked about, is never taken for what would
+// suit us.
+func groundless(in Input) []string {
+	needed, known := grounds[in.Plan.Remedy]
+	if !known {
+		return []string{fmt.Sprintf("it is not known what the remedy %q rests on", in.Plan.Remedy)}
+	}
 	var reasons []string
-	for _, finding := range in.Findings {
-		if finding.State == incident.Unknown && slices.Contains(grounds[in.Plan.Remedy], finding.ID) && !answered(in.Findings, finding.ID) {
-			reasons = append(reasons, strings.TrimSpace(fmt.Sprintf("%s is unknown, and the remedy rests on it: %s", finding.ID, finding.Why)))
+	for _, ground := range needed {
+		if why := unseen(in.Findings, ground); why != "" {
+			reasons = append(reasons, why)
 		}
 	}
 	return reasons
 }
 
-// answered says whether another finding answers the same question with yes.
-func answered(findings []incident.Finding, id string) bool {
-	return slices.ContainsFunc(findings, func(f incident.Finding) bool { return f.ID == id && f.State == incident.Yes })
+// unseen says why a ground does not hold, "" when any of its questions was
+// answered with yes. An unknown weighs more than a no: it might have been a yes.
+func unseen(findings []incident.Finding, ground []string) string {
+	why := "nobody asked " + strings.Join(ground, " or ") + ", and the remedy rests on it"
+	unknown := false
+	for _, finding := range findings {
+		switch {
+		case !slices.Contains(ground, finding.ID):
+		case finding.State == incident.Yes:
+			return ""
+		case finding.State == incident.No && !unknown:
+			why = strings.TrimSuffix(fmt.Sprintf("the answer to %s is no, and the remedy rests on a yes: %s", finding.ID, finding.Why), ": ")
+		case finding.State != incident.No && !unknown:
+			unknown = true
+			why = strings.TrimSuffix(fmt.Sprintf("%s is unknown, and the remedy rests on it: %s", finding.ID, finding.Why), ": ")
+		}
+	}
+	return why
 }
 
-// grounds are the questions a remedy rests on.
-var grounds = map[string][]string{
-	"allow-job-traffic":     {incident.PolicyBlocksRanks},
-	"restore-rdma-resource": {incident.RDMANotRequested, incident.RDMAOffered},
+// grounds are what each remedy rests on: every ground must hold, and it holds
+// when any of its questions was answered with yes.
+var grounds = map[string][][]string{
+	"allow-job-traffic":     {{incident.PolicyBlocksRanks, incident.PolicyBlocksDNS}},
+	"restore-rdma-resource": {{incident.RDMANotRequested}, {incident.RDMAOffered}},
+}
+
+// sealed says whether a plan is the one that its hash stands for.
+func sealed(plan incident.Plan) bool {
+	for _, change := range plan.Changes {
+		for _, raw := range []json.RawMessage{change.Before, change.Manifest} {
+			if raw != nil && !json.Valid(raw) {
+				return false // no hash can be made of it
+			}
+		}
+	}
+	return plan.Hash != "" && plan.Seal().Hash == plan.Hash
 }

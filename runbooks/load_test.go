@@ -1,6 +1,7 @@
 package runbooks
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -140,8 +141,8 @@ func place(t *testing.T, from, to string) []string {
 
 func wantProblems(t *testing.T, err error, want []string) {
 	t.Helper()
-	problems, ok := err.(Problems)
-	if !ok || incident.KindOf(err) != incident.Invalid {
+	var problems Problems
+	if !errors.As(err, &problems) || incident.KindOf(err) != incident.Invalid {
 		t.Fatalf("got %v of kind %s, want problems", err, incident.KindOf(err))
 	}
 	if len(problems) != len(want) {

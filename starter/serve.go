@@ -94,7 +94,7 @@ func listenToSlack(ctx context.Context, group *errgroup.Group, cfg config.Config
 	} else {
 		door.SlackReady = func() error {
 			if receiver.Connections() == 0 {
-				return errors.New("Slack is not connected")
+				return errors.New("no connection to Slack")
 			}
 			return nil
 		}

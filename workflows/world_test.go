@@ -2,7 +2,7 @@ package workflows_test
 
 import (
 	"context"
-	"errors"
+
 	"slices"
 	"sync"
 	"testing"
@@ -294,5 +294,3 @@ func unreachable() error {
 func final(kind incident.Kind) error {
 	return temporal.NewApplicationErrorWithOptions("no: "+string(kind), string(kind), temporal.ApplicationErrorOptions{NonRetryable: true})
 }
-
-var errNever = errors.New("must not be called")

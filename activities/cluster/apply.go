@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -80,7 +81,8 @@ func raced(err error) bool {
 
 // faultOf classifies an answer of the API server; faults and nil pass.
 func faultOf(err error, format string, args ...any) error {
-	if _, ours := err.(*incident.Fault); err == nil || ours {
+	var ours *incident.Fault
+	if err == nil || errors.As(err, &ours) {
 		return err
 	}
 	if isFieldConflict(err) {

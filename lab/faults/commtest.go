@@ -14,10 +14,10 @@ import (
 
 const (
 	device = "NVIDIA H100 80GB HBM3"
-	// meetSeconds and runSeconds are the program's own bounds when the
+	// meetWithin and runWithin are the program's own bounds when the
 	// environment sets none.
-	meetSeconds = 60 * time.Second
-	runSeconds  = 120 * time.Second
+	meetWithin = 60 * time.Second
+	runWithin  = 120 * time.Second
 	// Phases of error events.
 	meetPhase = "rendezvous"
 	initPhase = "init"
@@ -73,7 +73,7 @@ func (m *Model) commTest(ctx context.Context, p *process) kubelet.Exit {
 		Event: "start", Rank: &p.rank, World: p.world, Procs: p.procs(), Host: p.node(), Backend: p.backend(),
 		Torch: torchVersion, NCCL: p.testNCCL(), Device: p.device(), Simulated: true,
 	})
-	patience := p.seconds("COMMTEST_MEET_SECONDS", meetSeconds)
+	patience := p.seconds("COMMTEST_MEET_SECONDS", meetWithin)
 	met := m.gather(ctx, p, patience)
 	if met.gang == nil {
 		pause(ctx, 2*m.pace.Line)
@@ -191,7 +191,7 @@ func (p *process) lost(g *gang, phase string) kubelet.Exit {
 
 // stuck is the end of a test in which nothing moves.
 func (m *Model) stuck(ctx context.Context, p *process, g *gang) kubelet.Exit {
-	bound := p.seconds("COMMTEST_RUN_SECONDS", runSeconds)
+	bound := p.seconds("COMMTEST_RUN_SECONDS", runWithin)
 	timer := time.NewTimer(bound)
 	defer timer.Stop()
 	select {

@@ -18,7 +18,7 @@ import (
 const (
 	// TestLabel marks the pods of communication tests.
 	TestLabel = "gpumedic.io/comm-test"
-	// TrainImage, with any tag, is the image of a training.
+	// TrainImage is the image of a training, with any tag.
 	TrainImage = "lab.gpumedic.io/train"
 	// terminated is the exit code of a program that was asked to stop.
 	terminated = 143

@@ -27,8 +27,8 @@ type meeting struct {
 type failure int
 
 const (
-	// stopped: the program was asked to end.
-	stopped failure = iota
+	// The zero value stands for a program that was asked to end.
+	_ failure = iota
 	// noDNS: no answer of a name server.
 	noDNS
 	// noName: the name of rank 0 stands for no pod.

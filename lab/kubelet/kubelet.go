@@ -75,7 +75,7 @@ func Start(ctx context.Context, opts Options) (*Kubelet, error) {
 		opts.Log = hclog.NewNullLogger()
 	}
 	k := &Kubelet{
-		client: client, runner: opts.Runner, log: opts.Log, topology: opts.Topology, events: newBroadcaster(),
+		client: client, runner: opts.Runner, log: opts.Log, topology: opts.Topology, events: newBroadcaster(context.WithoutCancel(ctx)),
 		watches: informers.NewSharedInformerFactory(client, 0),
 		pods:    map[types.UID]*pod{}, names: map[string]types.UID{}, ips: map[string]int{},
 	}
@@ -225,8 +225,8 @@ var errNoPod = errors.New("not found")
 
 // newBroadcaster keeps client-go's complaints about lost events (their
 // namespace was just deleted) off the terminal.
-func newBroadcaster() record.EventBroadcaster {
-	return record.NewBroadcaster(record.WithContext(klog.NewContext(context.Background(), logr.Discard())))
+func newBroadcaster(ctx context.Context) record.EventBroadcaster {
+	return record.NewBroadcaster(record.WithContext(klog.NewContext(ctx, logr.Discard())))
 }
 
 func newRecorder(events record.EventBroadcaster, node string) record.EventRecorder {

@@ -49,11 +49,10 @@ type Rig struct {
 	// ConfigFile is what both programs run with.
 	ConfigFile string
 
-	opts    Options
-	worker  *program
-	door    *program
-	onStop  []func()
-	stopped bool
+	opts   Options
+	worker *program
+	door   *program
+	onStop []func()
 }
 
 // Start brings everything up. What was started is stopped when it fails.

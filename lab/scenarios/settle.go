@@ -6,9 +6,9 @@ import corev1 "k8s.io/api/core/v1"
 type Settle string
 
 const (
-	// UntilFailing: every rank has ended with an error at least once.
+	// UntilFailing says that every rank has ended with an error at least once.
 	UntilFailing Settle = "failing"
-	// UntilTraining: every rank has logged a few steps.
+	// UntilTraining says that every rank has logged a few steps.
 	UntilTraining Settle = "training"
 )
 

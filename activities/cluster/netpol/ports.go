@@ -68,15 +68,3 @@ func subtract(whole PortRange, ranges []PortRange) []PortRange {
 	}
 	return left
 }
-
-// overlaps says whether two merged lists share a port.
-func overlaps(a, b []PortRange) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if x.First <= y.Last && y.First <= x.Last {
-				return true
-			}
-		}
-	}
-	return false
-}
