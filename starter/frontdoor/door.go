@@ -115,7 +115,7 @@ func (d *Door) Serve(ctx context.Context, listener net.Listener) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	err := server.Shutdown(last)
-	_ = <-ended // always http.ErrServerClosed after a shutdown
+	<-ended //nolint:errcheck // always http.ErrServerClosed after a shutdown
 	return err
 }
 
