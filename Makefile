@@ -46,8 +46,8 @@ demo: lab ## plays one incident from alert to report (SCENARIO=list, APPROVE=ask
 	@$(BIN)/gpumedic-lab demo --scenario "$(SCENARIO)" --approve "$(APPROVE)" --out "$(OUT)" --bin "$(BIN)"
 
 .PHONY: up
-up: lab ## leaves the lab running, prints a kubeconfig and the addresses
-	@$(BIN)/gpumedic-lab up --bin "$(BIN)"
+up: lab ## leaves the lab running, prints a kubeconfig and the addresses (SCENARIO=NAME plays it as well)
+	@$(BIN)/gpumedic-lab up --bin "$(BIN)" $(if $(filter-out file,$(origin SCENARIO)),--scenario "$(SCENARIO)")
 
 .PHONY: test
 test: lab ## everything that CI runs, but lint: units, replay, real API server, every scenario end to end
