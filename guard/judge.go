@@ -3,6 +3,7 @@ package guard
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -56,26 +57,42 @@ func refusals(in Input) []string {
 	against(!sealed(in.Plan), "the plan's hash does not match its content")
 	against(len(in.Plan.Changes) == 0, "the plan changes nothing")
 	against(!slices.Contains([]incident.Risk{incident.RiskLow, incident.RiskMedium, incident.RiskHigh}, in.Plan.Risk), "the risk %q is unknown", in.Plan.Risk)
-	against(in.Cause.Confidence < in.MinConfidence, "confidence %.2f is under the runbook's minimum %.2f", in.Cause.Confidence, in.MinConfidence)
+	against(math.IsNaN(in.Cause.Confidence) || in.Cause.Confidence < in.MinConfidence, "confidence %.2f is under the runbook's minimum %.2f", in.Cause.Confidence, in.MinConfidence)
 	against(in.Cause.RootCause == incident.UnknownCause || in.Cause.RootCause == "", "the cause is not known")
+	against(in.Plan.TargetUID == "", "the plan does not say which target it was made for")
 	against(in.Plan.TargetUID != in.Workload.UID, "the plan was made for another target (uid %s, now %s)", in.Plan.TargetUID, in.Workload.UID)
-	against(len(in.Approval.Approvers) == 0, "nobody is configured who may approve")
-	for _, change := range in.Plan.Changes {
-		against(slices.Contains(protected, change.Namespace), "namespace %s is protected", change.Namespace)
+	people, quorum := len(in.Approval.Approvers), Quorum(in.Approval, in.Plan.Risk)
+	against(people == 0, "nobody is configured who may approve")
+	against(people > 0 && people < quorum, "%d people must approve, and only %d may", quorum, people)
+	return slices.Concat(reasons, outOfBounds(in.Plan), groundless(in))
+}
+
+// outOfBounds refuses to touch what belongs to the cluster itself, and what is
+// not in the target's namespace.
+func outOfBounds(plan incident.Plan) []string {
+	var reasons []string
+	for _, change := range plan.Changes {
+		object := fmt.Sprintf("%s %s/%s", strings.ToLower(change.Kind), change.Namespace, change.Name)
+		switch {
+		case slices.Contains(protected, change.Namespace):
+			reasons = append(reasons, fmt.Sprintf("the plan touches %s, and namespace %s is protected", object, change.Namespace))
+		case change.Namespace != plan.Target.Namespace:
+			reasons = append(reasons, fmt.Sprintf("the plan touches %s, outside of the target's namespace %q", object, plan.Target.Namespace))
+		}
 	}
-	return append(reasons, groundless(in)...)
+	return reasons
 }
 
 // groundless refuses a remedy whose grounds were not seen. A ground that could
 // not be looked at, or that nobody asked about, is never taken for what would
 // suit us.
 func groundless(in Input) []string {
-	needed, known := grounds[in.Plan.Remedy]
+	rests, known := grounds[in.Plan.Remedy]
 	if !known {
 		return []string{fmt.Sprintf("it is not known what the remedy %q rests on", in.Plan.Remedy)}
 	}
 	var reasons []string
-	for _, ground := range needed {
+	for _, ground := range rests {
 		if why := unseen(in.Findings, ground); why != "" {
 			reasons = append(reasons, why)
 		}

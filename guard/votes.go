@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"slices"
 
 	"gpumedic/incident"
 )
@@ -17,10 +18,8 @@ func Authorised(settings incident.ApprovalSettings, vote incident.Vote) (bool, s
 	if vote.Verdict != incident.Approve && vote.Verdict != incident.Deny {
 		return false, fmt.Sprintf("%q is neither approve nor deny", vote.Verdict)
 	}
-	for _, approver := range settings.Approvers {
-		if vote.By != "" && (vote.By == approver.Name || vote.By == approver.Login || vote.By == approver.Slack) {
-			return true, ""
-		}
+	if person(settings, vote.By) >= 0 {
+		return true, ""
 	}
 	return false, fmt.Sprintf("%q is not an approver; approvers are listed in the configuration", vote.By)
 }
@@ -28,7 +27,7 @@ func Authorised(settings incident.ApprovalSettings, vote incident.Vote) (bool, s
 // Tally counts votes on exactly this plan: one no ends it, one person counts
 // once, votes for another plan do not count.
 func Tally(settings incident.ApprovalSettings, plan incident.Plan, votes []incident.Vote) string {
-	agreed := map[string]bool{}
+	agreed := map[int]bool{}
 	for _, vote := range votes {
 		if ok, _ := Authorised(settings, vote); !ok || vote.PlanHash != plan.Hash {
 			continue
@@ -36,7 +35,7 @@ func Tally(settings incident.ApprovalSettings, plan incident.Plan, votes []incid
 		if vote.Verdict == incident.Deny {
 			return incident.Refuse
 		}
-		agreed[identity(settings, vote.By)] = true
+		agreed[person(settings, vote.By)] = true
 	}
 	if len(agreed) >= Quorum(settings, plan.Risk) {
 		return incident.Allow
@@ -44,12 +43,10 @@ func Tally(settings incident.ApprovalSettings, plan incident.Plan, votes []incid
 	return incident.Ask
 }
 
-// identity makes one person of a name, a login and a Slack id.
-func identity(settings incident.ApprovalSettings, by string) string {
-	for _, approver := range settings.Approvers {
-		if by == approver.Name || by == approver.Login || by == approver.Slack {
-			return approver.Name
-		}
-	}
-	return by
+// person makes one person of a name, a login and a Slack id: the approver's
+// place in the settings, -1 for anybody else.
+func person(settings incident.ApprovalSettings, by string) int {
+	return slices.IndexFunc(settings.Approvers, func(a incident.Approver) bool {
+		return by != "" && (by == a.Name || by == a.Login || by == a.Slack)
+	})
 }

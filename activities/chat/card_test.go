@@ -210,7 +210,7 @@ func TestButtonTooLongIsRefused(t *testing.T) {
 func TestBlockIdsChangeWithContent(t *testing.T) {
 	first, _ := Blocks(askingCard())
 	card := askingCard()
-	card.Votes = []incident.Vote{{By: "U0ALICE", Via: "slack", Verdict: "approve", At: time.Unix(0, 0)}}
+	card.Votes = []incident.Vote{{By: "U0ONCALL", Via: "slack", Verdict: "approve", At: time.Unix(0, 0)}}
 	second, _ := Blocks(card)
 	if first[0].ID() == second[0].ID() {
 		t.Errorf("block id %q stays although the card changed", first[0].ID())
@@ -219,7 +219,7 @@ func TestBlockIdsChangeWithContent(t *testing.T) {
 
 func TestVoterBecomesMentionOnlyFromSlack(t *testing.T) {
 	tests := []struct{ by, via, want string }{
-		{"U0ALICE", "slack", "<@U0ALICE>"}, {"U0ALICE", "cli", "U0ALICE"}, {"!channel", "slack", "!channel"},
+		{"U0ONCALL", "slack", "<@U0ONCALL>"}, {"U0ONCALL", "cli", "U0ONCALL"}, {"!channel", "slack", "!channel"},
 		{"<@U1>", "slack", "&lt;@U1&gt;"}, {"", "", "-"},
 	}
 	for _, test := range tests {

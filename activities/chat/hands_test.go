@@ -106,15 +106,15 @@ func TestBadReferencesAreRefused(t *testing.T) {
 
 func TestStoryMentionsOnlyIds(t *testing.T) {
 	hands := answering(t, 200, nil, "")
-	story := hands.storyPart(steps.PostStoryParams{Key: "k", Lines: []string{"rank 3 says <!channel> <@U0EVIL1>"}, Mention: []string{"U0ALICE", "!here", "bob"}})
+	story := hands.storyPart(steps.PostStoryParams{Key: "k", Lines: []string{"rank 3 says <!channel> <@U0EVIL1>"}, Mention: []string{"U0ONCALL", "!here", "bob"}})
 	first := story.blocks[0].(*slack.SectionBlock).Text
-	if first.Type != "mrkdwn" || first.Text != "<@U0ALICE>" {
-		t.Errorf("mentions %q as %s, want only U0ALICE", first.Text, first.Type)
+	if first.Type != "mrkdwn" || first.Text != "<@U0ONCALL>" {
+		t.Errorf("mentions %q as %s, want only U0ONCALL", first.Text, first.Type)
 	}
 	if second := story.blocks[1].(*slack.SectionBlock).Text; second.Type != "plain_text" {
 		t.Errorf("a line of the story is %s, want plain_text", second.Type)
 	}
-	if want := "<@U0ALICE> rank 3 says &lt;!channel&gt; &lt;@U0EVIL1&gt;"; story.fallback != want {
+	if want := "<@U0ONCALL> rank 3 says &lt;!channel&gt; &lt;@U0EVIL1&gt;"; story.fallback != want {
 		t.Errorf("fallback %q, want %q", story.fallback, want)
 	}
 }

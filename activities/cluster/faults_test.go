@@ -28,7 +28,7 @@ func TestClassify(t *testing.T) {
 		want incident.Kind
 	}{
 		"not found":       {apierrors.NewNotFound(pods, "x"), incident.Missing},
-		"gone":            {apierrors.NewResourceExpired("x"), incident.Missing},
+		"gone":            {&apierrors.StatusError{ErrStatus: metav1.Status{Reason: metav1.StatusReasonGone, Code: 410}}, incident.Missing},
 		"list expired":    {apierrors.NewResourceExpired("the token is too old"), incident.TimedOut},
 		"unauthorized":    {apierrors.NewUnauthorized("x"), incident.Forbidden},
 		"forbidden":       {apierrors.NewForbidden(pods, "x", errors.New("no")), incident.Forbidden},

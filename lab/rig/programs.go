@@ -158,7 +158,7 @@ func (r *Rig) config(kubeconfig, address string) section {
 			"cluster": ClusterName, "slack_channel": r.Slack.Options().Channels[0].ID,
 			"approval": section{
 				"deadline": "10m", "reminder": "5m",
-				"approvers": []section{{"name": "Alice", "slack": Approver, "login": login()}},
+				"approvers": []section{{"name": "on-call", "slack": Approver, "login": login()}},
 			},
 			"comm_test": section{
 				"enabled": true, "image": "lab.gpumedic.io/commtest:1", "gpus_per_node": 4,
@@ -174,7 +174,7 @@ func (r *Rig) config(kubeconfig, address string) section {
 const ClusterName = "lab"
 
 // Approver is the Slack user who may approve in the lab.
-const Approver = "U0ALICE"
+const Approver = "U0ONCALL"
 
 // login is who runs the lab; they may approve on the command line.
 func login() string {

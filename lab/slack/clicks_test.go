@@ -16,7 +16,7 @@ import (
 	"gpumedic/starter/clicks"
 )
 
-// ballot is a Sink that lets Alice vote.
+// ballot is a Sink that lets the on-call engineer vote.
 type ballot struct {
 	mu     sync.Mutex
 	clicks []clicks.Click
@@ -28,7 +28,7 @@ func (b *ballot) Vote(_ context.Context, click clicks.Click) (string, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.clicks = append(b.clicks, click)
-	if click.UserID != "U0ALICE" {
+	if click.UserID != "U0ONCALL" {
 		return "You are not an approver of this plan.", nil
 	}
 	return "Your vote counts: " + string(click.Action) + ".", nil
@@ -91,14 +91,14 @@ func TestClickThroughSocketMode(t *testing.T) {
 	if err != nil || asked.TS != ref.TS {
 		t.Fatalf("the question is %v, %v", asked.TS, err)
 	}
-	for _, press := range []struct{ user, action string }{{"U0BASTI", "gpumedic-approve"}, {"U0ALICE", "gpumedic-deny"}, {"U0ALICE", "gpumedic-evidence"}} {
+	for _, press := range []struct{ user, action string }{{"U0GUEST", "gpumedic-approve"}, {"U0ONCALL", "gpumedic-deny"}, {"U0ONCALL", "gpumedic-evidence"}} {
 		if err := s.Click(within(t), press.user, asked.TS, press.action); err != nil {
 			t.Fatal(err)
 		}
 	}
-	note(t, s, "U0BASTI", "not an approver")
-	note(t, s, "U0ALICE", "Your vote counts: deny.")
-	note(t, s, "U0ALICE", "policy-blocks-ranks: yes")
+	note(t, s, "U0GUEST", "not an approver")
+	note(t, s, "U0ONCALL", "Your vote counts: deny.")
+	note(t, s, "U0ONCALL", "policy-blocks-ranks: yes")
 	got := sink.all()
 	if len(got) != 2 {
 		t.Fatalf("%d votes arrived, want 2", len(got))
@@ -119,10 +119,10 @@ func TestSlowSinkIsAcknowledgedAtOnce(t *testing.T) {
 	receive(t, s, &ballot{slow: 600 * time.Millisecond}, true, hclog.NewNullLogger())
 	post(t, s, question())
 	until(t, "it listens", func() bool { return s.Connections() == 2 })
-	if err := s.Click(within(t), "U0ALICE", s.Messages()[0].TS, "gpumedic-approve"); err != nil {
+	if err := s.Click(within(t), "U0ONCALL", s.Messages()[0].TS, "gpumedic-approve"); err != nil {
 		t.Fatal(err)
 	}
-	note(t, s, "U0ALICE", "Your vote counts: approve.")
+	note(t, s, "U0ONCALL", "Your vote counts: approve.")
 }
 
 func TestRefreshLosesNoClick(t *testing.T) {
@@ -135,7 +135,7 @@ func TestRefreshLosesNoClick(t *testing.T) {
 		s.Refresh()
 		time.Sleep(50 * time.Millisecond)
 		until(t, "it listens again", func() bool { return s.Connections() == 2 })
-		if err := s.Click(within(t), "U0ALICE", ref.TS, "gpumedic-approve"); err != nil {
+		if err := s.Click(within(t), "U0ONCALL", ref.TS, "gpumedic-approve"); err != nil {
 			t.Errorf("click %d: %v", i, err)
 		}
 	}
@@ -185,10 +185,10 @@ func TestOutageIsSurvivedAndSaid(t *testing.T) {
 	}
 	ref := post(t, s, question())
 	until(t, "it is back for good", func() bool { return s.Connections() == 2 })
-	if err := s.Click(within(t), "U0ALICE", ref.TS, "gpumedic-approve"); err != nil {
+	if err := s.Click(within(t), "U0ONCALL", ref.TS, "gpumedic-approve"); err != nil {
 		t.Fatal(err)
 	}
-	note(t, s, "U0ALICE", "Your vote counts")
+	note(t, s, "U0ONCALL", "Your vote counts")
 	if text := said.String(); strings.Contains(text, "xapp-") || strings.Contains(text, "xoxb-") || strings.Contains(text, "ticket=") {
 		t.Errorf("the log tells a secret:\n%s", text)
 	}
@@ -230,8 +230,8 @@ func TestClickThroughSignedHTTP(t *testing.T) {
 	door.handler = r
 	door.mu.Unlock()
 	ref := post(t, s, question())
-	until(t, "the click is taken", func() bool { return s.Click(within(t), "U0ALICE", ref.TS, "gpumedic-approve") == nil })
-	note(t, s, "U0ALICE", "Your vote counts: approve.")
+	until(t, "the click is taken", func() bool { return s.Click(within(t), "U0ONCALL", ref.TS, "gpumedic-approve") == nil })
+	note(t, s, "U0ONCALL", "Your vote counts: approve.")
 	if got := sink.all(); len(got) == 0 || got[0].Action != clicks.Approve {
 		t.Errorf("the sink got %+v", got)
 	}
@@ -254,10 +254,10 @@ func TestWrongSecretAndOldClicksAreRefused(t *testing.T) {
 			}
 			door.handler = r
 			ref := post(t, s, question())
-			if err := s.Click(within(t), "U0ALICE", ref.TS, "gpumedic-approve"); err == nil || !strings.Contains(err.Error(), "401") {
+			if err := s.Click(within(t), "U0ONCALL", ref.TS, "gpumedic-approve"); err == nil || !strings.Contains(err.Error(), "401") {
 				t.Errorf("got %v, want 401", err)
 			}
-			note(t, s, "U0ALICE", "did not respond")
+			note(t, s, "U0ONCALL", "did not respond")
 			if len(sink.all()) != 0 {
 				t.Error("the vote arrived all the same")
 			}
@@ -269,8 +269,8 @@ func TestClickWithoutApp(t *testing.T) {
 	s := start(t, slack.Options{})
 	ref := post(t, s, question())
 	for _, press := range []struct{ user, ts, action, says string }{
-		{"U0ALICE", ref.TS, "gpumedic-approve", "no Socket Mode connection"}, {"U0NOBODY", ref.TS, "gpumedic-approve", "no user"},
-		{"U0ALICE", "1.000001", "gpumedic-approve", "no message"}, {"U0ALICE", ref.TS, "other", "no such button"},
+		{"U0ONCALL", ref.TS, "gpumedic-approve", "no Socket Mode connection"}, {"U0NOBODY", ref.TS, "gpumedic-approve", "no user"},
+		{"U0ONCALL", "1.000001", "gpumedic-approve", "no message"}, {"U0ONCALL", ref.TS, "other", "no such button"},
 	} {
 		if err := s.Click(within(t), press.user, press.ts, press.action); err == nil || !strings.Contains(err.Error(), press.says) {
 			t.Errorf("%+v: got %v", press, err)
@@ -293,7 +293,7 @@ func TestResponseURL(t *testing.T) {
 	})
 	s := start(t, slack.Options{InteractionsURL: serve(t, door)})
 	ref := post(t, s, question())
-	if err := s.Click(within(t), "U0ALICE", ref.TS, "gpumedic-approve"); err != nil {
+	if err := s.Click(within(t), "U0ONCALL", ref.TS, "gpumedic-approve"); err != nil {
 		t.Fatal(err)
 	}
 	url := <-taken
@@ -317,7 +317,7 @@ func TestResponseURL(t *testing.T) {
 		}
 	}
 	messages := s.Messages()
-	if len(messages) != 4 || messages[0].Text != "new look" || messages[1].EphemeralTo != "U0ALICE" || messages[2].EphemeralTo != "" {
+	if len(messages) != 4 || messages[0].Text != "new look" || messages[1].EphemeralTo != "U0ONCALL" || messages[2].EphemeralTo != "" {
 		t.Errorf("the channel holds %+v", messages)
 	}
 }

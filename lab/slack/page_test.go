@@ -112,7 +112,7 @@ func TestPersonVotesOnThePage(t *testing.T) {
 	page := browser(t, s)
 	see(t, page, "Nothing was said yet")
 	ref := post(t, s, question())
-	if _, err := hands(s).PostStory(within(t), steps.PostStoryParams{Ref: ref, Key: "ask", Mention: []string{"U0ALICE"},
+	if _, err := hands(s).PostStory(within(t), steps.PostStoryParams{Ref: ref, Key: "ask", Mention: []string{"U0ONCALL"},
 		Lines: []string{"Please look at plan 5f2c9a01d3e4b6a7", "log text stays text: <script>alert(1)</script> *not bold*"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -122,7 +122,7 @@ func TestPersonVotesOnThePage(t *testing.T) {
 	shoot(t, page, "1-question")
 
 	const approve, confirm = `[data-action="gpumedic-approve"]`, `#confirm button[value="yes"]`
-	become(t, page, "U0BASTI")
+	become(t, page, "U0GUEST")
 	press(t, page, approve)
 	do(t, page, chromedp.WaitVisible("#confirm"))
 	shoot(t, page, "2-confirm")
@@ -135,8 +135,8 @@ func TestPersonVotesOnThePage(t *testing.T) {
 	press(t, page, confirm)
 	see(t, page, "You are not an approver of this plan.")
 
-	become(t, page, "U0ALICE")
-	holds(t, page, `!document.body.innerText.includes("You are not an approver")`) // a note for Basti only
+	become(t, page, "U0ONCALL")
+	holds(t, page, `!document.body.innerText.includes("You are not an approver")`) // a note for the guest only
 	press(t, page, approve)
 	press(t, page, confirm)
 	see(t, page, "Your vote counts: approve.")
@@ -146,12 +146,12 @@ func TestPersonVotesOnThePage(t *testing.T) {
 
 	card := question()
 	card.State, card.Asking, card.Headline = incident.Resolved, false, "All 8 ranks talk over IB again; the communication test passed."
-	card.Votes = []incident.Vote{{By: "U0ALICE", Via: "slack", Verdict: incident.Approve, At: time.Now()}}
+	card.Votes = []incident.Vote{{By: "U0ONCALL", Via: "slack", Verdict: incident.Approve, At: time.Now()}}
 	if _, err := hands(s).PostCard(within(t), steps.PostCardParams{Ref: ref, Key: "card", Card: card}); err != nil {
 		t.Fatal(err)
 	}
 	see(t, page, "Resolved: job training/llama-70b in lab")
-	see(t, page, "approved by @Alice Moreau via slack")
+	see(t, page, "approved by @On-call engineer via slack")
 	do(t, page, chromedp.WaitNotPresent(approve))
 	shoot(t, page, "4-resolved")
 }

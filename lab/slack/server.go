@@ -15,7 +15,7 @@ import (
 // User is a person of the workspace.
 type User struct {
 	ID       string
-	Name     string // the handle, "alice"
+	Name     string // the handle, "oncall"
 	RealName string
 	// TeamID is empty for members of this workspace; another one makes the
 	// user an outsider of a shared channel.
@@ -109,8 +109,8 @@ func (o Options) withDefaults() Options {
 	set(&o.BotName, "gpumedic")
 	if o.Users == nil {
 		o.Users = []User{
-			{ID: "U0ALICE", Name: "alice", RealName: "Alice Moreau", Approver: true},
-			{ID: "U0BASTI", Name: "basti", RealName: "Basti Lang"},
+			{ID: "U0ONCALL", Name: "oncall", RealName: "On-call engineer", Approver: true},
+			{ID: "U0GUEST", Name: "guest", RealName: "Guest"},
 		}
 	}
 	if o.Channels == nil {

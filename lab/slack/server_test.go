@@ -90,7 +90,7 @@ func TestCardIsPostedRewrittenAndThreaded(t *testing.T) {
 	if err != nil || again.Ref != ref {
 		t.Fatalf("rewriting %v gave %v, %v", ref, again.Ref, err)
 	}
-	story, err := hands(s).PostStory(within(t), steps.PostStoryParams{Ref: ref, Key: "story/1", Lines: []string{"rank 3 says <!channel>"}, Mention: []string{"U0ALICE"}})
+	story, err := hands(s).PostStory(within(t), steps.PostStoryParams{Ref: ref, Key: "story/1", Lines: []string{"rank 3 says <!channel>"}, Mention: []string{"U0ONCALL"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +144,7 @@ func TestLongDiffGoesToTheThreadOnce(t *testing.T) {
 	}
 	card.Plan.Diff = strings.Join(lines, "\n")
 	ref := post(t, s, card)
-	card.Votes = []incident.Vote{{By: "U0ALICE", Via: "slack", Verdict: incident.Approve, At: time.Now()}}
+	card.Votes = []incident.Vote{{By: "U0ONCALL", Via: "slack", Verdict: incident.Approve, At: time.Now()}}
 	if _, err := hands(s).PostCard(within(t), steps.PostCardParams{Ref: ref, Key: "card", Card: card}); err != nil {
 		t.Fatal(err)
 	}

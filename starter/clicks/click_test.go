@@ -13,7 +13,7 @@ import (
 
 // press is a block_actions payload as Slack sends it, with parts replaced.
 func press(replace ...string) string {
-	payload := `{"type":"block_actions","user":{"id":"U0ALICE","username":"alice","name":"alice","team_id":"T0LAB"},
+	payload := `{"type":"block_actions","user":{"id":"U0ONCALL","username":"oncall","name":"oncall","team_id":"T0LAB"},
 		"api_app_id":"A0GPUMEDIC","token":"legacy","container":{"type":"message","message_ts":"1795478400.000100","channel_id":"C0GPU","is_ephemeral":false},
 		"trigger_id":"1.2.abc","team":{"id":"T0LAB","domain":"lab"},"enterprise":null,"is_enterprise_install":false,
 		"channel":{"id":"C0GPU","name":"gpu-alerts"},"message":{"type":"message","ts":"1795478400.000100","text":"x"},"state":{"values":{}},
@@ -36,7 +36,7 @@ func TestParse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := Click{ID: got.ID, UserID: "U0ALICE", TeamID: "T0LAB", AppID: "A0GPUMEDIC", Channel: "C0GPU", MessageTS: "1795478400.000100",
+	want := Click{ID: got.ID, UserID: "U0ONCALL", TeamID: "T0LAB", AppID: "A0GPUMEDIC", Channel: "C0GPU", MessageTS: "1795478400.000100",
 		Action: Approve, Incident: "incident/lab/training/job/llama-70b", PlanHash: "abc123"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -66,7 +66,7 @@ func TestParseRefuses(t *testing.T) {
 		{"not a button", []string{`"type":"button"`, `"type":"static_select"`}, false},
 		{"value of another kind", []string{`"value":"{\"incident\"`, `"value":"{\"x\"`}, true},
 		{"value too long", []string{"abc123", strings.Repeat("a", 3000)}, true},
-		{"user id", []string{"U0ALICE", "alice"}, true},
+		{"user id", []string{"U0ONCALL", "oncall"}, true},
 		{"no team", []string{`"team":{"id":"T0LAB"`, `"team":{"id":""`}, true},
 		{"outsider", []string{`"team_id":"T0LAB"`, `"team_id":"T0OTHER"`}, true},
 		{"message id", []string{`"message_ts":"1795478400.000100"`, `"message_ts":"now"`}, true},

@@ -176,7 +176,7 @@ func TestAnswerGoesToTheClicker(t *testing.T) {
 	body := form(press())
 	deliver(r, "POST", body, sign(signingSecret, time.Now(), body))
 	stop()
-	if got := api.all(); got != "U0ALICE: counted" {
+	if got := api.all(); got != "U0ONCALL: counted" {
 		t.Errorf("whispered %q", got)
 	}
 }

@@ -130,7 +130,7 @@ func listener(out io.Writer, say func(string), flags demoFlags, lab *rig.Rig) ri
 func ask(ctx context.Context, out io.Writer, view workflows.View, flags demoFlags, lab *rig.Rig) error {
 	plan := view.Asking
 	fmt.Fprintf(out, "\n%s\nrisk %s, restarts %d pods, costs %.1f GPU-hours, plan %s\n\n%s\n", plan.Summary, plan.Risk, plan.PodsRestarted, plan.GPUHoursLost, plan.Hash, plan.Diff)
-	fmt.Fprintf(out, "Click Approve or Deny as Alice on %s, or answer here.\napprove? [y/N] ", lab.Slack.URL())
+	fmt.Fprintf(out, "Click Approve or Deny as the on-call engineer on %s, or answer here.\napprove? [y/N] ", lab.Slack.URL())
 	go func() { // ends with the process: a read from a terminal cannot be cancelled
 		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
 		if err != nil && !errors.Is(err, io.EOF) {
