@@ -1,11 +1,18 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"go.temporal.io/sdk/client"
+	"gpumedic/embedded"
+	"net"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/sdk/temporal"
@@ -65,5 +72,48 @@ func TestABadWayToTheClusterIsTold(t *testing.T) {
 	_, err := newHands(t.Context(), cfg, hclog.NewNullLogger())
 	if err == nil || exitCode(err) != 2 {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestTheWorkerWaitsForTemporal starts Temporal after the worker has begun to
+// look for it: it says so once, waits, and goes on.
+func TestTheWorkerWaitsForTemporal(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	listener.Close()
+	t.Setenv("TEMPORAL_TLS", "false")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var said bytes.Buffer
+	log := hclog.New(&hclog.LoggerOptions{Output: &said, Level: hclog.Warn})
+	type answer struct {
+		client client.Client
+		err    error
+	}
+	connected := make(chan answer, 1)
+	go func() {
+		c, err := connect(ctx, config.Temporal{Address: fmt.Sprintf("127.0.0.1:%d", port), Namespace: "gpumedic"}, log)
+		connected <- answer{c, err}
+	}()
+	select {
+	case got := <-connected:
+		t.Fatalf("connected to nothing: %v", got.err)
+	case <-time.After(2 * time.Second):
+	}
+	server, err := embedded.Start(ctx, embedded.Options{Port: port})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Stop()
+	got := <-connected
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	got.client.Close()
+	if n := strings.Count(said.String(), "waiting for it"); n != 1 {
+		t.Errorf("it said %d times that it waits: %s", n, said.String())
 	}
 }

@@ -201,7 +201,9 @@ func TestLogOfAnySizeIsBounded(t *testing.T) {
 		t.Errorf("kept %+v", entry)
 	}
 	contains(t, w.store.text("logs/rank-000.log"), "step 0000000 ", "step 0399999 ", "bytes cut ...\n2026-11-24T")
-	if peak-idle > 8<<20 {
+	// What the HTTP client and server buffer meanwhile is counted too and differs
+	// from run to run; holding the log itself would take 60 MB.
+	if peak-idle > 24<<20 {
 		t.Errorf("%d bytes were held while reading %d", peak-idle, count*size)
 	}
 }
