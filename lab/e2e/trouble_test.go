@@ -97,6 +97,29 @@ func TestAPIServerAwayAtTheStart(t *testing.T) {
 	h.mustEndAsTold(ending)
 }
 
+// TestTemporalAwayInTheMiddle stops Temporal while people are asked: alerts
+// are answered with 503 until it is back, and the incident goes on where it was.
+func TestTemporalAwayInTheMiddle(t *testing.T) {
+	h := open(t)
+	s := scene(t, "nccl-policy")
+	ending := h.play(s, rig.Listener{Ask: func(ctx context.Context, view workflows.View) error {
+		err := h.TemporalAway(ctx, func() {
+			if _, err := h.Alert(ctx, s.Alert, incident.AlertFiring, view.Record.Alerts[0].StartsAt); err == nil || !strings.Contains(err.Error(), "503") {
+				t.Errorf("an alert while Temporal is away: %v, want 503", err)
+			}
+		})
+		if err != nil {
+			return err
+		}
+		eventually(t, "the front door takes alerts again", 30*time.Second, func() bool {
+			_, err := h.Alert(ctx, s.Alert, incident.AlertFiring, view.Record.Alerts[0].StartsAt)
+			return err == nil
+		})
+		return h.approve(ctx)
+	}})
+	h.mustEndAsTold(ending)
+}
+
 // approve clicks as the on-call engineer.
 func (h *house) approve(ctx context.Context) error {
 	message, err := h.Slack.WaitForButtons(ctx)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"github.com/hashicorp/go-hclog"
 	"go.temporal.io/sdk/client"
@@ -92,21 +94,43 @@ func (r *Rig) startTemporal(ctx context.Context) error {
 	if err := os.RemoveAll(filepath.Dir(file)); err != nil { // the cluster begins empty, so its incidents do too
 		return fmt.Errorf("emptying Temporal's store: %w", err)
 	}
-	server, err := embedded.Start(ctx, embedded.Options{File: file, UI: true, Log: r.opts.Log})
-	if err != nil {
+	var err error
+	if r.Temporal, err = embedded.Start(ctx, embedded.Options{File: file, UI: true, Log: r.opts.Log}); err != nil {
 		return err
 	}
-	r.Temporal = server
 	r.later(func() {
-		if err := server.Stop(); err != nil {
+		if err := r.Temporal.Stop(); err != nil {
 			r.opts.Log.Warn("Temporal did not stop cleanly", "error", err)
 		}
 	})
-	r.Client, err = client.DialContext(ctx, client.Options{HostPort: server.Address(), Namespace: server.Namespace(), Logger: quietLog{r.opts.Log}})
+	r.Client, err = client.DialContext(ctx, client.Options{HostPort: r.Temporal.Address(), Namespace: r.Temporal.Namespace(), Logger: quietLog{r.opts.Log}})
 	if err != nil {
 		return fmt.Errorf("connecting to the lab's Temporal: %w", err)
 	}
 	r.later(r.Client.Close)
+	return nil
+}
+
+// TemporalAway stops Temporal, does something meanwhile, and starts it again
+// on the same file and port.
+func (r *Rig) TemporalAway(ctx context.Context, meanwhile func()) error {
+	_, text, err := net.SplitHostPort(r.Temporal.Address())
+	if err != nil {
+		return fmt.Errorf("reading Temporal's address: %w", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return fmt.Errorf("reading Temporal's port: %w", err)
+	}
+	if err := r.Temporal.Stop(); err != nil {
+		return fmt.Errorf("stopping Temporal: %w", err)
+	}
+	meanwhile()
+	back, err := embedded.Start(ctx, embedded.Options{File: filepath.Join(r.opts.Dir, "temporal", "temporal.db"), Port: port, UI: true, Log: r.opts.Log})
+	if err != nil {
+		return err
+	}
+	r.Temporal = back
 	return nil
 }
 
