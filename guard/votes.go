@@ -29,7 +29,7 @@ func Authorised(settings incident.ApprovalSettings, vote incident.Vote) (bool, s
 func Tally(settings incident.ApprovalSettings, plan incident.Plan, votes []incident.Vote) string {
 	agreed := map[int]bool{}
 	for _, vote := range votes {
-		if ok, _ := Authorised(settings, vote); !ok || vote.PlanHash != plan.Hash {
+		if ok, _ := Authorised(settings, vote); !ok || plan.Hash == "" || vote.PlanHash != plan.Hash {
 			continue
 		}
 		if vote.Verdict == incident.Deny {

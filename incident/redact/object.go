@@ -3,18 +3,22 @@ package redact
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"strings"
 )
 
 // JSON redacts a Kubernetes object, or any other JSON document: values of
-// environment variables by their names, data of Secrets, copies of the object
-// in annotations, and everything that has a secret's shape. What is not JSON
-// is redacted as text.
+// environment variables by their names, values of flags, data of Secrets,
+// copies of the object in annotations, and everything that has a secret's
+// shape. What is not one JSON document is redacted as text.
 func JSON(data []byte) []byte {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber() // large numbers must come through as they are
 	var doc any
 	if err := decoder.Decode(&doc); err != nil {
+		return []byte(String(string(data)))
+	}
+	if _, err := decoder.Token(); err != io.EOF { //nolint:errorlint // the decoder's own; anything else is a second document
 		return []byte(String(string(data)))
 	}
 	out, err := json.Marshal(clean(doc))
@@ -29,15 +33,30 @@ func clean(value any) any {
 	case map[string]any:
 		return cleanObject(v)
 	case []any:
-		for i := range v {
-			v[i] = clean(v[i])
-		}
-		return v
+		return cleanList(v)
 	case string:
 		return String(v)
 	default:
 		return v
 	}
+}
+
+// cleanList also knows a command line, where a flag's value is the next item.
+func cleanList(items []any) []any {
+	secret := ""
+	for i, item := range items {
+		text, isText := item.(string)
+		if secret != "" && isText && !strings.HasPrefix(text, "-") {
+			items[i] = Env(secret, text)
+		} else {
+			items[i] = clean(item)
+		}
+		secret = ""
+		if isText && strings.HasPrefix(text, "-") && !strings.Contains(text, "=") && secretName.MatchString(text) {
+			secret = text
+		}
+	}
+	return items
 }
 
 // lastApplied is kubectl's copy of the whole object, secrets included.

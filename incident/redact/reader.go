@@ -5,11 +5,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
 	"strings"
 )
 
 // maxLine bounds what is looked at together, in bytes. A longer line is cut
-// into pieces of this size at a byte that cannot be inside a token.
+// into pieces between two of its words.
 const maxLine = 256 << 10
 
 // Reader redacts a stream line by line in bounded memory. A private key over
@@ -22,8 +23,9 @@ type reader struct {
 	source *bufio.Reader
 	ready  bytes.Buffer
 	err    error
-	// inKey is set between the first and the last line of a private key.
-	inKey bool
+	// rest is the last word of a piece of a long line: its end is still to come.
+	rest string
+	keys keyLines
 }
 
 // Read gives redacted bytes.
@@ -38,25 +40,63 @@ func (r *reader) Read(p []byte) (int, error) {
 }
 
 func (r *reader) fill() {
-	line, err := r.source.ReadSlice('\n')
-	if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
+	piece, err := r.source.ReadSlice('\n')
+	text := r.rest + string(piece)
+	r.rest = ""
+	switch {
+	case errors.Is(err, bufio.ErrBufferFull):
+		text, r.rest = cutBetweenWords(text)
+	case err != nil:
 		r.err = err
 	}
-	if len(line) > 0 {
-		r.ready.WriteString(r.line(string(line)))
+	if text != "" {
+		r.ready.WriteString(String(r.keys.line(text)))
 	}
 }
 
-func (r *reader) line(line string) string {
-	ends := strings.Contains(line, "PRIVATE KEY-----") && strings.Contains(line, "-----END ")
-	if r.inKey {
-		r.inKey = !ends
-		return ""
+// cutBetweenWords keeps back the word that a piece of a long line ends in. A
+// word as long as a whole piece holds nothing that anybody reads, and half of
+// it could be half of a secret: it is replaced.
+func cutBetweenWords(text string) (whole, rest string) {
+	at := strings.LastIndexAny(text, " \t,;\"'{}[]()<>&")
+	rest = text[at+1:]
+	if len(rest) > maxLine/2 {
+		return text[:at+1] + "[redacted:unbroken-text]", ""
 	}
-	if strings.Contains(line, "-----BEGIN ") && strings.Contains(line, "PRIVATE KEY-----") && !ends {
-		r.inKey = true
-		before, _, _ := strings.Cut(line, "-----BEGIN ")
-		return String(before) + "[redacted:private-key]\n"
-	}
-	return String(line)
+	return text[:at+1], rest
 }
+
+// keyLines takes the lines of private keys out of a text. The zero value is
+// ready.
+type keyLines struct{ inside bool }
+
+// line gives a line without what belongs to a key. A key that never ends stops
+// at the first line that cannot be part of one, so that the rest of a log
+// survives somebody who quotes only its first line.
+func (k *keyLines) line(line string) string {
+	ends := strings.Contains(line, "PRIVATE KEY-----") && strings.Contains(line, "-----END ")
+	if k.inside {
+		if ends {
+			k.inside = false
+			return ""
+		}
+		if keyBody.MatchString(strings.TrimRight(line, "\r\n")) {
+			return ""
+		}
+		k.inside = false
+	}
+	before, key, found := strings.Cut(line, "-----BEGIN ")
+	if !found || ends || !keyHead.MatchString(key) {
+		return line
+	}
+	k.inside = true
+	return before + "[redacted:private-key]\n"
+}
+
+var (
+	// keyHead is a line that has nothing after the key's first mark.
+	keyHead = regexp.MustCompile(`^[A-Z ]*PRIVATE KEY-----\s*$`)
+	// keyBody is a line of a key, maybe after a time stamp or a rank's prefix: a
+	// long run of base64, a short one by itself, a header, or nothing.
+	keyBody = regexp.MustCompile(`^(?:(?:\S+ ){0,4}[A-Za-z0-9+/=]{40,}|(?:\S+ )?[A-Za-z0-9+/=]{0,39}|.*(?:Proc-Type|DEK-Info): .*)\s*$`)
+)

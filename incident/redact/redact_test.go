@@ -102,11 +102,23 @@ func TestObject(t *testing.T) {
 	}
 }
 
-func TestLongLineIsBounded(t *testing.T) {
-	long := strings.Repeat("x", 1<<20) + " ghp_abcdefghijklmnopqrstuvwxyz012345\n"
-	got := read(t, long)
-	if len(got) < 1<<20 || strings.Contains(got, "abcdefghijklmnop") {
-		t.Errorf("%d bytes, tail %q", len(got), got[len(got)-60:])
+// TestLongLine reads lines longer than what is looked at together: words stay
+// as they are wherever the line is cut, a token across a cut is still found,
+// and a run without any break, which could hide half a token, is replaced.
+func TestLongLine(t *testing.T) {
+	const token = "ghp_abcdefghijklmnopqrstuvwxyz012345"
+	words := strings.Repeat("step 12 loss 2.1 ", 1<<16)
+	if got := read(t, words+token+"\n"); got != words+"[redacted:github-token]\n" {
+		t.Errorf("%d bytes of %d, tail %q", len(got), len(words), got[len(got)-60:])
+	}
+	for shift := range len(token) {
+		text := strings.Repeat("x ", (256<<10)/2-20) + strings.Repeat("y", shift) + " " + token + " end\n"
+		if got := read(t, text); strings.Contains(got, token[8:20]) || !strings.HasSuffix(got, " end\n") {
+			t.Fatalf("shift %d: tail %q", shift, got[len(got)-60:])
+		}
+	}
+	if got := read(t, strings.Repeat("x", 1<<20)+" "+token+"\n"); strings.Contains(got, token[8:20]) || !strings.Contains(got, "[redacted:unbroken-text]") {
+		t.Errorf("tail %q", got[max(0, len(got)-60):])
 	}
 }
 
