@@ -62,7 +62,7 @@ func (c *Collector) Add(rank int, evidence string, m Match) {
 		t.first, t.rank, t.evidence = m, rank, evidence
 	}
 	t.ranks[rank] = struct{}{}
-	t.lines++
+	t.lines += 1 + m.Skipped
 	t.compare(rank, m)
 }
 

@@ -8,12 +8,14 @@ import (
 )
 
 // A line in a container's log is wrapped by everybody who handled it: the
-// runtime stamps it, the launcher names the rank, a terminal colours it.
+// runtime stamps it, the launcher names the rank, the kernel's log counts
+// seconds, a person quotes it.
 
 // noRank stands for a line whose prefix names no rank.
 const noRank = -1
 
-// unwrapped is a line without its wrapping. Text shares memory with the line.
+// unwrapped is a line without its wrapping. Text shares memory with the line
+// where it can.
 type unwrapped struct {
 	text []byte
 	at   time.Time
@@ -21,72 +23,136 @@ type unwrapped struct {
 	rank int
 }
 
-var (
-	// criTag is what a node's own log file has after the stamp.
-	criTag = regexp.MustCompile(`^(?:stdout|stderr) [FP] `)
-	// launcher prefixes: Open MPI's tag, torchrun's, Ray's, srun's label.
-	launcher = regexp.MustCompile(`^(?:\[\d+,(\d+)\]<std(?:out|err)>: ?|\[(?:rank|default)(\d+)\]: ?|\([\w.]+ pid=\d+(?:, ip=[\w.:]+)?\) ?|(\d+): )`)
-	ansi     = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
-)
+// maxPrefixes bounds how many prefixes are taken off one line; they nest.
+const maxPrefixes = 6
 
-// unwrap takes the stamp, the tag of the runtime, colours and launchers'
-// prefixes off a line.
-func unwrap(line []byte) unwrapped {
-	out := unwrapped{text: line, rank: noRank}
-	if bytes.IndexByte(out.text, 0x1b) >= 0 {
-		out.text = ansi.ReplaceAll(out.text, nil)
+// prefixes are taken off in any order; a group of a number names the rank.
+var prefixes = []*regexp.Regexp{
+	// What a node's own log file has after the stamp.
+	regexp.MustCompile(`^(?:stdout|stderr) [FP] `),
+	// Launchers: Open MPI's and Horovod's tag, torchrun's, Ray's and vLLM's, srun's
+	// label.
+	regexp.MustCompile(`^(?:[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4})?\[(?:\d+,)?(\d+)\] ?<std(?:out|err)>:? ?`),
+	regexp.MustCompile(`^\[(?:rank|default)(\d+)\]: ?`),
+	regexp.MustCompile(`^\([\w.:-]+(?: rank=(\d+))? pid=\d+(?:, ip=[\w.:-]+)?\) ?`),
+	regexp.MustCompile(`^(\d{1,5}): `),
+	// kubectl logs --prefix, and docker compose.
+	regexp.MustCompile(`^\[pod/[\w./-]+\] `),
+	regexp.MustCompile(`^[\w.-]+[-_]\d+ +\| `),
+	// The kernel's log as dmesg, /dev/kmsg and syslog show it.
+	regexp.MustCompile(`^<\d{1,3}>`),
+	regexp.MustCompile(`^\[ *\d+\.\d{3,6}\] ?`),
+	regexp.MustCompile(`^\[[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4}\] ?`),
+	regexp.MustCompile(`^\d{1,3},\d+,\d+,[^;]{1,40};`),
+	regexp.MustCompile(`^(?:kern|user|daemon) *: *\w+ *: `),
+	regexp.MustCompile(`^[A-Z][a-z]{2} +\d{1,2} \d{2}:\d{2}:\d{2} [\w.-]+ [\w./-]+(?:\[\d+\])?: `),
+	regexp.MustCompile(`^kernel: `),
+	// Stamps without a zone, which order nothing between machines.
+	regexp.MustCompile(`^\[?\d{4}[-/]\d{2}[-/]\d{2}[ T]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?\]?(?:\s+(?:[-|] )?|$)`),
+	// Quoted mail, and the frame of a Python logger.
+	regexp.MustCompile(`^(?:> |│ )+`),
+}
+
+// unwrap takes the wrapping off a line. A line that was wrapped as JSON may hold
+// several.
+func unwrap(line []byte) []unwrapped {
+	if text, at, ok := fromJSON(line); ok {
+		var out []unwrapped
+		for piece := range bytes.FieldsFuncSeq(text, func(r rune) bool { return r == '\n' || r == '\r' }) {
+			bare := unprefix(piece)
+			if bare.at.IsZero() {
+				bare.at = at
+			}
+			out = append(out, bare)
+		}
+		return out
 	}
-	out.at, out.text = stamp(out.text)
-	if !out.at.IsZero() {
-		if tag := criTag.Find(out.text); tag != nil {
-			out.text = out.text[len(tag):]
+	return []unwrapped{unprefix(line)}
+}
+
+// bare is the first piece of an unwrapped line.
+func bare(line []byte) []byte {
+	pieces := unwrap(line)
+	if len(pieces) == 0 {
+		return nil
+	}
+	return pieces[0].text
+}
+
+func unprefix(line []byte) unwrapped {
+	out := unwrapped{text: line, rank: noRank}
+	for range maxPrefixes {
+		if !out.unstamp() && !out.strip() {
+			break
 		}
 	}
-	out.unlaunch()
 	return out
 }
 
-// unlaunch takes up to three launchers' prefixes off; they nest (Ray, torchrun).
-func (u *unwrapped) unlaunch() {
-	for range 3 {
-		if len(u.text) == 0 || !prefixStart(u.text[0]) {
-			return
-		}
-		found := launcher.FindSubmatchIndex(u.text)
+// strip takes one prefix off, false when there is none.
+func (u *unwrapped) strip() bool {
+	if len(u.text) == 0 || !prefixStart(u.text[0]) {
+		return false
+	}
+	head := u.text[:min(len(u.text), maxPrefix)]
+	for _, prefix := range prefixes {
+		found := prefix.FindSubmatchIndex(head)
 		if found == nil {
-			return
+			continue
 		}
-		for group := 2; group+1 < len(found); group += 2 {
-			if found[group] < 0 {
-				continue
-			}
-			if rank, err := strconv.Atoi(string(u.text[found[group]:found[group+1]])); err == nil {
+		if len(found) > 2 && found[2] >= 0 {
+			if rank, err := strconv.Atoi(string(u.text[found[2]:found[3]])); err == nil {
 				u.rank = rank
 			}
 		}
 		u.text = u.text[found[1]:]
+		return true
 	}
+	return false
 }
 
-func prefixStart(b byte) bool { return b == '[' || b == '(' || '0' <= b && b <= '9' }
+// maxPrefix bounds the length of one prefix, in bytes.
+const maxPrefix = 120
 
-// stamp reads a leading RFC 3339 time and the blank behind it.
+// prefixStart says whether a prefix may begin with this byte: a cheap no for
+// most lines.
+func prefixStart(b byte) bool {
+	return b == '[' || b == '(' || b == '<' || b == '>' || b == 0xe2 || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
+}
+
+// unstamp takes a stamp with a zone off, false when there is none.
+func (u *unwrapped) unstamp() bool {
+	at, rest := stamp(u.text)
+	if at.IsZero() {
+		return false
+	}
+	if u.at.IsZero() { // the outermost is the runtime's
+		u.at = at
+	}
+	u.text = rest
+	return true
+}
+
+// stamp reads a leading RFC 3339 time, with a point or a comma before the
+// fraction, and the blank behind it.
 func stamp(line []byte) (time.Time, []byte) {
 	const shortest = len("2006-01-02T15:04:05Z")
+	const longest = len("2006-01-02T15:04:05.999999999+01:00:")
 	if len(line) < shortest || line[4] != '-' || line[10] != 'T' {
 		return time.Time{}, line
 	}
-	end := bytes.IndexByte(line[:min(len(line), 40)], ' ')
+	end := bytes.IndexByte(line[:min(len(line), longest+1)], ' ')
 	rest := line[len(line):]
 	switch {
 	case end > 0:
 		rest = line[end+1:]
-	case len(line) < 40:
+	case len(line) <= longest:
 		end = len(line) // an empty line still carries its stamp
 	default:
 		return time.Time{}, line
 	}
-	at, err := time.Parse(time.RFC3339Nano, string(line[:end]))
+	text := bytes.TrimSuffix(line[:end], []byte{':'})
+	at, err := time.Parse(time.RFC3339Nano, string(bytes.Replace(text, []byte{','}, []byte{'.'}, 1)))
 	if err != nil {
 		return time.Time{}, line
 	}

@@ -5,15 +5,19 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"gpumedic/incident"
 )
 
 // Roles of a signature. An origin is said by the rank where the trouble is; an
 // echo by a rank that noticed somebody else's; context is neither, it tells how
-// things are set up or that work goes on.
+// things are set up or that work goes on. Benign is a line that looks bad and is
+// known to do no harm: no other signature speaks of it.
 const (
 	RoleOrigin  = "origin"
 	RoleEcho    = "echo"
 	RoleContext = "context"
+	RoleBenign  = "benign"
 )
 
 // Signature is a line of text that is known to mean something.
@@ -36,8 +40,18 @@ type Signature struct {
 	// contains one of them meets Pattern.
 	Literals []string
 	// Pattern is an RE2 expression, not anchored; its named groups become
-	// captures.
+	// captures. It sees the line of the literal, and the next ones too when the
+	// message was wrapped.
 	Pattern string
+	// Lines is how many lines the pattern may span, that of the literal being the
+	// first; 0 means one.
+	Lines int
+	// Sampled is set for lines that a healthy log holds by the thousand: of each
+	// block that is read only some are looked at, the last one always.
+	Sampled bool
+	// Read names the reader that weighs the numbers of the line (see Readers); ""
+	// for none.
+	Read string
 	// Compare names captures that ought to be equal over the ranks.
 	Compare []string
 	// Examples must match, NearMisses must not.
@@ -57,8 +71,12 @@ type Source struct {
 // maxTextWeight bounds what one line can prove.
 const maxTextWeight = 0.9
 
-// minLiteral keeps literals long enough to filter anything.
-const minLiteral = 3
+// minLiteral keeps literals long enough to filter anything: the prefilter looks
+// at every third byte and needs four in a row (see prefilter).
+const minLiteral = 6
+
+// maxLines bounds what one pattern may span.
+const maxLines = 60
 
 // Problems lists everything that is wrong with the signature, each by the name
 // of its field; none when it is good. The examples are tried too.
@@ -92,11 +110,20 @@ type FieldProblem struct {
 type adder func(field, format string, args ...any)
 
 func (s Signature) checkMeaning(add adder) {
-	if !slices.Contains([]string{RoleOrigin, RoleEcho, RoleContext}, s.Role) {
-		add("role", "role %q is none of origin, echo, context", s.Role)
+	if !slices.Contains([]string{RoleOrigin, RoleEcho, RoleContext, RoleBenign}, s.Role) {
+		add("role", "role %q is none of origin, echo, context, benign", s.Role)
 	}
 	if !IsFailureCase(s.FailureCase) {
 		add("failure_case", "failure case %q is not known", s.FailureCase)
+	}
+	if s.Role == RoleBenign && s.FailureCase != incident.NoneOfThese {
+		add("failure_case", "a benign line belongs to %s, not %s", incident.NoneOfThese, s.FailureCase)
+	}
+	if s.Read != "" && !slices.Contains(Readers(), s.Read) {
+		add("read", "there is no reader %q; known are %s", s.Read, strings.Join(Readers(), ", "))
+	}
+	if s.Lines < 0 || s.Lines > maxLines {
+		add("lines", "lines %d must lie between 1 and %d", s.Lines, maxLines)
 	}
 	for _, cause := range s.Causes {
 		if !IsRootCause(cause) {

@@ -31,7 +31,7 @@ func decodeSignatures(file string, data []byte) ([]diagnosis.Signature, Problems
 
 func (r *reading) signature(node *yaml.Node) diagnosis.Signature {
 	m := r.mapping(node, "a signature", "id", "meaning", "source", "role", "failure_case", "causes", "weight",
-		"literals", "pattern", "compare", "examples", "near_misses")
+		"literals", "pattern", "lines", "sampled", "read", "compare", "examples", "near_misses")
 	if m.broken {
 		return diagnosis.Signature{}
 	}
@@ -48,6 +48,14 @@ func (r *reading) signature(node *yaml.Node) diagnosis.Signature {
 	if m.values["weight"] != nil {
 		s.Weight, _ = m.number("weight")
 	}
+	if m.values["lines"] != nil {
+		lines, _ := m.number("lines")
+		s.Lines = int(lines)
+	}
+	if m.values["read"] != nil {
+		s.Read = m.text("read")
+	}
+	s.Sampled = m.flag("sampled")
 	if len(r.problems) > before {
 		return s // its shape is wrong; what it means can wait
 	}

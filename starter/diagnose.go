@@ -16,6 +16,7 @@ import (
 
 func diagnoseCommand() *cobra.Command {
 	var asJSON, asJSONL bool
+	var dir string
 	cmd := &cobra.Command{
 		Use:   "diagnose FILE... | - | --jsonl",
 		Short: "finds the cause in logs, without a cluster",
@@ -28,8 +29,8 @@ func diagnoseCommand() *cobra.Command {
 			if err := inputOf(args, asJSON, asJSONL); err != nil {
 				return &exit{wrongUse, err}
 			}
-			classifier, err := runbooks.Classifier("")
-			if err != nil { // the built-in ones are tested; this build is broken
+			classifier, err := signaturesOf(cmd, dir)
+			if err != nil {
 				return &exit{notPossible, err}
 			}
 			if asJSONL {
@@ -40,7 +41,22 @@ func diagnoseCommand() *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the verdict as one JSON object")
 	cmd.Flags().BoolVar(&asJSONL, "jsonl", false, "read one JSON object a line, write one a line")
+	cmd.Flags().StringVar(&dir, "runbooks", "", "folder whose signatures/*.yaml are used beside the built-in ones")
 	return cmd
+}
+
+// signaturesOf compiles the built-in signatures and those of dir. Broken ones of
+// dir are told on stderr and left out: the rest still helps.
+func signaturesOf(cmd *cobra.Command, dir string) (*diagnosis.Classifier, error) {
+	classifier, err := runbooks.Classifier(dir)
+	if err == nil {
+		return classifier, nil
+	}
+	if classifier == nil { // the built-in ones are tested; this build is broken
+		return nil, err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%v\nthese signatures are left out; gpumedic check --runbooks %s lists them\n", err, dir)
+	return classifier, nil
 }
 
 func inputOf(args []string, asJSON, asJSONL bool) error {

@@ -117,10 +117,11 @@ func (d *heard) note(name string, match diagnosis.Match) {
 	if match.Signature != diagnosis.SignatureProgress {
 		return
 	}
+	steps := 1 + match.Skipped // of a long log some steps are passed over
 	if !d.lastStep.IsZero() && !match.At.IsZero() {
-		d.longest = max(d.longest, match.At.Sub(d.lastStep))
+		d.longest = max(d.longest, match.At.Sub(d.lastStep)/time.Duration(steps))
 	}
-	d.steps, d.lastStep, d.stepPlace = d.steps+1, match.At, place
+	d.steps, d.lastStep, d.stepPlace = d.steps+steps, match.At, place
 }
 
 // add joins what several logs of one rank tell.

@@ -1,0 +1,226 @@
+package diagnosis
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+)
+
+// sampleBudget is how many lines of a sampled signature are looked at in a block
+// of text before the rest is passed over, but for the last.
+const sampleBudget = 8
+
+// Scan reads r once to its end and calls fn for every match, line by line, the
+// matches of one line in the order of the signatures. Memory is bounded
+// whatever the input. It ends early with fn's error or the context's. Lines end
+// with a line feed or a carriage return; only line feeds are counted, since
+// progress bars rewrite their line.
+func (c *Classifier) Scan(ctx context.Context, r io.Reader, fn func(Match) error) error {
+	s := &scanner{Classifier: c, block: newBlock(r), fn: fn, line: 1,
+		marked: make([]bool, len(c.signatures)), passed: make([]pass, len(c.signatures))}
+	for {
+		if err := s.block.fill(ctx); err != nil {
+			return err
+		}
+		limit := s.block.limit()
+		s.search(limit)
+		if s.err != nil {
+			return s.err
+		}
+		if s.block.ended {
+			if s.block.failed != nil {
+				s.countTo(s.block.used)
+				return broken(s.line, s.block.failed)
+			}
+			return nil
+		}
+		s.move(limit)
+	}
+}
+
+// scanner is the working memory of one Scan. Places are offsets in the block.
+type scanner struct {
+	*Classifier
+	block *block
+	fn    func(Match) error
+	err   error
+
+	// line is the number of the line at counted.
+	line, counted int
+	// begin and end bound the line whose candidates are gathered; feed and
+	// carriage are the next breaks known behind it.
+	begin, end     int
+	feed, carriage int
+	candidates     []int32
+	marked         []bool
+	// passed tells of each sampled signature what was passed over in this block;
+	// waiting lists those with a line that may be the last.
+	passed  []pass
+	waiting []int32
+}
+
+// pass is what was passed over of a sampled signature.
+type pass struct {
+	seen    int
+	skipped int
+	// last is the place of the last literal passed over, -1 without one.
+	last int
+}
+
+// search looks at the lines of the block up to limit.
+func (s *scanner) search(limit int) {
+	s.begin, s.end = s.block.fresh, s.block.fresh
+	s.feed, s.carriage = -1, -1
+	for i := range s.passed {
+		s.passed[i] = pass{last: -1}
+	}
+	s.filter.find(s.block.text(), s.block.fresh, limit, s.hit)
+	s.flush()
+	s.settle(limit)
+}
+
+// move goes on to the next block.
+func (s *scanner) move(limit int) {
+	s.countTo(limit)
+	before := s.block.used
+	s.block.advance(limit)
+	s.counted -= before - s.block.used
+}
+
+// hit takes note of a literal.
+func (s *scanner) hit(l *literal, at int) {
+	if s.err != nil {
+		return
+	}
+	for _, signature := range l.signatures {
+		if s.signatures[signature].Sampled && s.pass(signature, at) {
+			continue
+		}
+		s.mark(signature, at)
+	}
+}
+
+// pass says that the line of a sampled signature is passed over for now.
+func (s *scanner) pass(signature int32, at int) bool {
+	p := &s.passed[signature]
+	if at < s.end && s.marked[signature] {
+		return true // a second literal of the same line
+	}
+	if p.seen++; p.seen <= sampleBudget {
+		return false
+	}
+	switch {
+	case p.last < 0:
+		s.waiting = append(s.waiting, signature)
+	case bytes.IndexByte(s.block.data[p.last:at], '\n') >= 0:
+		p.skipped++
+	}
+	p.last = max(p.last, at)
+	return true
+}
+
+// mark makes the signature a candidate for the line at the place.
+func (s *scanner) mark(signature int32, at int) {
+	if at >= s.end {
+		s.flush()
+		s.bound(at)
+	}
+	if len(s.waiting) > 0 && !s.signatures[signature].Sampled {
+		begin, end := s.begin, s.end
+		s.settle(begin)
+		s.begin, s.end = begin, end
+	}
+	if !s.marked[signature] {
+		s.marked[signature] = true
+		s.candidates = append(s.candidates, signature)
+	}
+}
+
+// bound finds the line of a place. Of a line that is longer than a block can
+// show, it takes what is near.
+func (s *scanner) bound(at int) {
+	text := s.block.text()
+	floor := min(s.end, at)
+	s.begin = floor + lastBreak(text[floor:at]) + 1
+	s.end = min(s.next(&s.feed, '\n', at), s.next(&s.carriage, '\r', at))
+	if s.end-s.begin > maxLine {
+		s.begin = max(s.begin, at-behind)
+		s.end = min(s.end, at+ahead)
+	}
+}
+
+// next is where the next break is, which is looked for once only.
+func (s *scanner) next(known *int, what byte, at int) int {
+	if *known < at {
+		text := s.block.text()
+		*known = len(text)
+		if found := bytes.IndexByte(text[at:], what); found >= 0 {
+			*known = at + found
+		}
+	}
+	return *known
+}
+
+// flush tries the candidates of the line that was gathered.
+func (s *scanner) flush() {
+	if len(s.candidates) == 0 {
+		return
+	}
+	candidates := s.candidates
+	slices.Sort(candidates)
+	for _, i := range candidates {
+		s.marked[i] = false
+	}
+	s.try(candidates)
+	s.candidates = candidates[:0]
+}
+
+// settle looks at the last lines that were passed over, so that what comes before
+// a place is told before it.
+func (s *scanner) settle(before int) {
+	waiting := s.waiting
+	slices.SortFunc(waiting, func(a, b int32) int { return s.passed[a].last - s.passed[b].last })
+	s.waiting = nil
+	for _, signature := range waiting {
+		p := &s.passed[signature]
+		if p.last >= before {
+			s.waiting = append(s.waiting, signature)
+			continue
+		}
+		s.widen(p.last)
+		skipped := p.skipped
+		p.last, p.skipped = -1, 0
+		s.tryOne(signature, skipped)
+	}
+}
+
+// widen bounds a line by searching both ways, as far as a line may be long.
+func (s *scanner) widen(at int) {
+	text := s.block.text()
+	from := max(0, at-behind)
+	s.begin = from + lastBreak(text[from:at]) + 1
+	to := min(len(text), at+ahead)
+	s.end = to
+	if found := bytes.IndexAny(text[at:to], "\r\n"); found >= 0 {
+		s.end = at + found
+	}
+}
+
+// countTo counts line feeds up to a place.
+func (s *scanner) countTo(place int) {
+	if place > s.counted {
+		s.line += bytes.Count(s.block.data[s.counted:place], []byte{'\n'})
+		s.counted = place
+	}
+}
+
+// numberAt is the number of the line that holds a place, also one before what was
+// counted already.
+func (s *scanner) numberAt(place int) int {
+	if place < s.counted {
+		return s.line - bytes.Count(s.block.data[place:s.counted], []byte{'\n'})
+	}
+	s.countTo(place)
+	return s.line
+}

@@ -1,0 +1,152 @@
+package diagnosis
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// TestPrefilter compares the search with plain search, over random texts made of
+// pieces of the literals, so that they nearly and truly occur at every offset.
+func TestPrefilter(t *testing.T) {
+	words := [][]string{{"closed by peer", "Closed by remote"}, {"by remote peer"}, {"AAAAAA", "aaaaaaab"}, {"É est là", "abcdef"}, {"abcdefgh"}}
+	p := newPrefilter(words)
+	pieces := []string{"closed ", "by ", "BY PEER", "peer", "remote ", "aaaaa", "A", "b", "É est ", "là", "abcd", "efgh", "\n", "\x00", "\xff", "x"}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 20000 {
+		var b strings.Builder
+		for range random.IntN(12) {
+			b.WriteString(pieces[random.IntN(len(pieces))])
+		}
+		text := b.String()
+		from := random.IntN(len(text) + 1)
+		limit := from + random.IntN(len(text)-from+1)
+		got := map[string]bool{}
+		p.find([]byte(text), from, limit, func(l *literal, begin int) { got[fmt.Sprint(l.text, " at ", begin)] = true })
+		want := map[string]bool{}
+		for _, l := range p.literals {
+			for begin := from; begin < limit && begin+len(l.text) <= len(text); begin++ {
+				if lowered(text[begin:begin+len(l.text)]) == l.text {
+					want[fmt.Sprint(l.text, " at ", begin)] = true
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("%q from %d to %d (-want +got):\n%s", text, from, limit, diff)
+		}
+	}
+}
+
+// TestScanAcrossBlocks puts lines at and around the borders of blocks: none is
+// lost, told twice, or told with another number.
+func TestScanAcrossBlocks(t *testing.T) {
+	for shift := range 200 {
+		var b strings.Builder
+		var want []int
+		filler := strings.Repeat("y", 90)
+		for line := 1; b.Len() < 3*blockSize; line++ {
+			if line == 1 {
+				b.WriteString(strings.Repeat("z", shift))
+			}
+			if line%7 == 0 {
+				b.WriteString("\x1b[33ma step\x1b[0m ")
+				want = append(want, line)
+				fmt.Fprint(&b, line)
+			}
+			b.WriteString(filler)
+			b.WriteByte('\n')
+		}
+		var got []int
+		for _, m := range scan(t, classifier(t), strings.NewReader(b.String())) {
+			if !strings.HasPrefix(m.Captures["step"], fmt.Sprint(m.Line)) {
+				t.Fatalf("shift %d: line %d tells step %s", shift, m.Line, m.Captures["step"])
+			}
+			got = append(got, m.Line)
+		}
+		if !slices.Equal(got, want) {
+			t.Fatalf("shift %d: %d matches, want %d", shift, len(got), len(want))
+		}
+	}
+}
+
+// TestSampled: of lines that come by the thousand some are looked at, the last
+// one always, nothing is told out of order, and the count is right.
+func TestSampled(t *testing.T) {
+	signatures := two()
+	signatures[1].Sampled = true
+	c, err := NewClassifier(signatures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	const steps = 20000
+	for step := 1; step <= steps; step++ {
+		fmt.Fprintf(&b, "a step %d of a long and healthy run\n", step)
+		if step == 5000 {
+			b.WriteString("closed by peer n1\n")
+		}
+	}
+	matches := scan(t, c, strings.NewReader(b.String()))
+	counted, line := 0, 0
+	for i, m := range matches {
+		if m.Line < line {
+			t.Fatalf("line %d is told after line %d", m.Line, line)
+		}
+		line = m.Line
+		if m.Signature == "step" {
+			counted += 1 + m.Skipped
+			continue
+		}
+		if before := matches[i-1]; before.Captures["step"] != "5000" {
+			t.Errorf("the step before the fault is told as %v", before.Captures)
+		}
+	}
+	if last := matches[len(matches)-1]; last.Captures["step"] != fmt.Sprint(steps) || counted != steps {
+		t.Errorf("last step %v, %d counted, want %d", last.Captures, counted, steps)
+	}
+	if len(matches) > steps/20 {
+		t.Errorf("%d of %d lines were looked at", len(matches), steps)
+	}
+}
+
+// TestLines: a pattern may span lines, and sees each without its prefix.
+func TestLines(t *testing.T) {
+	s := two()[1]
+	s.ID, s.Literals, s.Lines = "remap", []string{"Remapped Rows"}, 4
+	s.Pattern = `(?s)Remapped Rows.*?Pending\s*: (?P<pending>Yes|No)`
+	s.Examples, s.NearMisses = []string{"Remapped Rows\n Pending : Yes"}, []string{"Remapped Rows"}
+	c, err := NewClassifier([]Signature{s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := "first\n[rank0]:  Remapped Rows\n[rank0]:    Correctable : 1\n[rank0]:    Pending   : Yes\nRemapped Rows\n1\n2\n3\nPending : No\n"
+	got := scan(t, c, strings.NewReader(text))
+	if len(got) != 1 || got[0].Line != 2 || got[0].Captures["pending"] != "Yes" || got[0].Process != 0 {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestBenign: a line that is known to be harmless silences what else would match
+// it, but for context.
+func TestBenignSilences(t *testing.T) {
+	signatures := two()
+	benign := signatures[0]
+	benign.ID, benign.Role, benign.FailureCase, benign.Causes = "at-the-end", RoleBenign, "none-of-these", []string{"benign-nccl-info"}
+	benign.Literals, benign.Pattern = []string{"after the run"}, `closed by peer .* after the run`
+	benign.Examples = []string{"closed by peer x after the run"}
+	c, err := NewClassifier(append(signatures, benign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range scan(t, c, strings.NewReader("closed by peer x, a step 3 after the run\nclosed by peer y\n")) {
+		got = append(got, fmt.Sprint(m.Line, m.Signature))
+	}
+	if want := []string{"1at-the-end", "1step", "2peer-closed"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

@@ -1,0 +1,183 @@
+package diagnosis
+
+import (
+	"bytes"
+	"regexp"
+)
+
+// A candidate is tried on its line, then, since terminals and loggers wrap long
+// messages, on the line joined with its neighbours.
+
+// view is a line with its surroundings, each made when it is first asked for.
+type view struct {
+	scan *scanner
+	// pieces are the parts of the line: one, or more when it was wrapped as JSON.
+	pieces []unwrapped
+	// after and before are the neighbours, without their wrapping.
+	after  [][]byte
+	before []byte
+	looked bool
+}
+
+// joined is how many lines behind a line are joined with it at most.
+const joined = 2
+
+// try tries the candidates on the line at hand.
+func (s *scanner) try(candidates []int32) {
+	v := s.view()
+	benign := false
+	for _, i := range candidates {
+		if s.signatures[i].Role == RoleBenign && s.attempt(v, i, 0) {
+			benign = true
+		}
+	}
+	for _, i := range candidates {
+		role := s.signatures[i].Role
+		if role == RoleBenign || benign && role != RoleContext {
+			continue
+		}
+		s.attempt(v, i, 0)
+	}
+}
+
+// tryOne tries one signature alone.
+func (s *scanner) tryOne(signature int32, skipped int) { s.attempt(s.view(), signature, skipped) }
+
+func (s *scanner) view() *view {
+	return &view{scan: s, pieces: unwrap(s.block.data[s.begin:s.end])}
+}
+
+// attempt tells fn of the match, when there is one.
+func (s *scanner) attempt(v *view, i int32, skipped int) bool {
+	if s.err != nil {
+		return false
+	}
+	of := &s.signatures[i]
+	pattern := s.patterns[i]
+	for _, piece := range v.pieces {
+		text := piece.text
+		if of.Lines > 1 {
+			text = v.span(piece, of.Lines)
+		}
+		found := pattern.FindSubmatchIndex(text)
+		if found == nil && !of.Sampled {
+			text, found = v.wrapped(pattern, piece)
+		}
+		if found != nil && s.tell(i, piece, text, found, skipped) {
+			return true
+		}
+	}
+	return false
+}
+
+// tell makes the match and gives it to fn; false when its reader refuses it.
+func (s *scanner) tell(i int32, piece unwrapped, text []byte, found []int, skipped int) bool {
+	of := &s.signatures[i]
+	m := Match{
+		Signature: of.ID, Role: of.Role, Captures: captures(s.groups[i], found, text), Line: s.numberAt(s.begin),
+		At: piece.at, Text: string(quoted(text, found)), Process: piece.rank, Skipped: skipped, Of: of,
+	}
+	if read := readers[of.Read]; read != nil {
+		if !read(&m, string(text)) {
+			return false
+		}
+	}
+	if err := s.fn(m); err != nil {
+		s.err = err
+	}
+	return true
+}
+
+// quoted is the part of a text over many lines that the match begins in, up to
+// the end of its last line.
+func quoted(text []byte, found []int) []byte {
+	begin := bytes.LastIndexByte(text[:found[0]], '\n') + 1
+	end := len(text)
+	if next := bytes.IndexByte(text[found[1]:], '\n'); next >= 0 {
+		end = found[1] + next
+	}
+	return text[begin:end]
+}
+
+// span is the piece with the lines behind it, each without its wrapping.
+func (v *view) span(piece unwrapped, lines int) []byte {
+	v.look(maxLines)
+	out := bytes.Clone(piece.text)
+	for _, line := range v.after[:min(lines-1, len(v.after))] {
+		out = append(append(out, '\n'), line...)
+	}
+	return out
+}
+
+// look finds the neighbours, so many behind.
+func (v *view) look(lines int) {
+	if v.looked && len(v.after) >= lines {
+		return
+	}
+	s := v.scan
+	text := s.block.text()
+	v.looked, v.after = true, v.after[:0]
+	for at := s.end; at < len(text) && len(v.after) < lines; {
+		at++ // over the break
+		if text[at-1] == '\r' && at < len(text) && text[at] == '\n' {
+			at++
+		}
+		end := len(text)
+		if found := bytes.IndexAny(text[at:], "\r\n"); found >= 0 {
+			end = at + found
+		}
+		v.after = append(v.after, bare(text[at:end]))
+		at = end
+	}
+	if s.begin > 0 {
+		end := s.begin - 1
+		if end > 0 && text[end] == '\n' && text[end-1] == '\r' {
+			end--
+		}
+		from := max(0, end-behind)
+		v.before = bare(text[from+lastBreak(text[from:end])+1 : end])
+	}
+}
+
+// wrapped tries the pattern over the break between the line and its neighbours:
+// joined as they are, as a terminal cuts, or with a blank, as text is set. The
+// match must lie on both sides of a break.
+func (v *view) wrapped(pattern *regexp.Regexp, piece unwrapped) ([]byte, []int) {
+	if len(v.pieces) > 1 || len(piece.text) > maxWrapped {
+		return nil, nil
+	}
+	v.look(joined)
+	parts := [][]byte{piece.text}
+	for _, next := range v.after[:min(joined, len(v.after))] {
+		if len(next) == 0 || len(next) > maxWrapped {
+			break
+		}
+		parts = append(parts, next)
+	}
+	if len(parts) > 1 {
+		if text, found := across(pattern, parts); found != nil {
+			return text, found
+		}
+	}
+	if len(v.before) > 0 && len(v.before) <= maxWrapped {
+		return across(pattern, append([][]byte{v.before}, parts...))
+	}
+	return nil, nil
+}
+
+// maxWrapped bounds lines that are joined with others, in bytes: a terminal cuts
+// far shorter ones.
+const maxWrapped = 600
+
+// across joins the parts in both ways and returns a match that lies over the
+// first break.
+func across(pattern *regexp.Regexp, parts [][]byte) ([]byte, []int) {
+	for _, glue := range []string{"", " "} {
+		text := bytes.Join(parts, []byte(glue))
+		edge := len(parts[0])
+		if found := pattern.FindSubmatchIndex(text); found != nil && found[0] < edge && found[1] > edge+len(glue) {
+			return text, found
+		}
+	}
+	return nil, nil
+}
