@@ -25,8 +25,10 @@ const bound = 0.97
 // candidate is a root cause that something speaks for.
 type candidate struct {
 	failureCase string
-	rootCause   string
-	blamed      incident.Blamed
+	// caseWeight is how strong the line was that named the failure case.
+	caseWeight float64
+	rootCause  string
+	blamed     incident.Blamed
 	// blame is how strong the evidence was that named the blamed.
 	blame float64
 	// support is the strongest evidence of each kind, 0 to 1.
@@ -72,6 +74,14 @@ func (c *candidate) speak(k kind, weight float64, from, why string) {
 	c.support[k] = max(c.support[k], weight)
 	c.pro = add(c.pro, from)
 	c.say(weight, why)
+}
+
+// seenAs says under which failure case the cause shows itself: one cause breaks
+// different things, and the strongest line names what it broke here.
+func (c *candidate) seenAs(weight float64, failureCase string) {
+	if failureCase != "" && weight > c.caseWeight {
+		c.caseWeight, c.failureCase = weight, failureCase
+	}
 }
 
 // say adds a reason; weight decides its place among the others.

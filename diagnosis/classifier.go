@@ -41,6 +41,22 @@ type Match struct {
 	Of *Signature
 }
 
+// faultWeight is the weight from which on a line is taken for a fault of whoever
+// wrote it; what says less is a remark.
+const faultWeight = 0.4
+
+// Fault says that the line speaks of something broken, here or elsewhere.
+func (m Match) Fault() bool {
+	weight := 1.0
+	switch {
+	case m.Reading != nil && m.Reading.Weight > 0:
+		weight = m.Reading.Weight
+	case m.Of != nil:
+		weight = m.Of.Weight
+	}
+	return (m.Role == RoleOrigin || m.Role == RoleEcho) && weight >= faultWeight
+}
+
 // Classifier finds signatures in text. It is immutable and may be shared.
 type Classifier struct {
 	signatures []Signature

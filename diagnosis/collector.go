@@ -22,12 +22,24 @@ const maxQuote = 400
 // order. The zero value is not ready, use NewCollector.
 type Collector struct {
 	mu   sync.Mutex
-	seen map[string]*tally
+	seen map[kindOfLine]*tally
+}
+
+// kindOfLine tells lines of one signature apart that say different things by
+// their numbers.
+type kindOfLine struct{ signature, failureCase, cause string }
+
+func kindOf(m Match) kindOfLine {
+	k := kindOfLine{signature: m.Signature}
+	if m.Reading != nil && len(m.Reading.Causes) > 0 {
+		k.failureCase, k.cause = m.Reading.FailureCase, m.Reading.Causes[0]
+	}
+	return k
 }
 
 // NewCollector returns an empty collector.
 func NewCollector() *Collector {
-	return &Collector{seen: map[string]*tally{}}
+	return &Collector{seen: map[kindOfLine]*tally{}}
 }
 
 // tally is what is known of one signature.
@@ -37,6 +49,10 @@ type tally struct {
 	evidence string
 	ranks    map[int]struct{}
 	lines    int
+	// reading is the strongest of what readers made of single lines, numbers what
+	// the lines of each rank tell together.
+	reading *Reading
+	numbers map[int]*series
 	// said holds, per speaker and group of ranks, the first values of the
 	// captures that are compared.
 	said map[speaker]map[string]string
@@ -54,16 +70,48 @@ type speaker struct {
 func (c *Collector) Add(rank int, evidence string, m Match) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.seen[m.Signature]
+	kind := kindOf(m)
+	t := c.seen[kind]
 	if t == nil {
 		t = &tally{first: m, rank: rank, evidence: evidence, ranks: map[int]struct{}{}}
-		c.seen[m.Signature] = t
+		c.seen[kind] = t
 	} else if earlier(m, rank, evidence, t) {
 		t.first, t.rank, t.evidence = m, rank, evidence
 	}
 	t.ranks[rank] = struct{}{}
 	t.lines += 1 + m.Skipped
 	t.compare(rank, m)
+	t.read(rank, m)
+}
+
+// read takes in what the numbers of the line say.
+func (t *tally) read(rank int, m Match) {
+	if m.Reading != nil && (t.reading == nil || m.Reading.Weight > t.reading.Weight) {
+		t.reading = m.Reading
+	}
+	if m.Of == nil || readers[m.Of.Read].whole == nil {
+		return
+	}
+	if t.numbers == nil {
+		t.numbers = map[int]*series{}
+	}
+	if t.numbers[rank] == nil {
+		t.numbers[rank] = &series{}
+	}
+	t.numbers[rank].note(m)
+}
+
+// conclude is what the numbers say, nil when nobody read any.
+func (t *tally) conclude() *Reading {
+	of := t.first.Of
+	if of == nil || readers[of.Read].whole == nil {
+		return t.reading
+	}
+	ranks := make([]*series, 0, len(t.numbers))
+	for _, rank := range slices.Sorted(maps.Keys(t.numbers)) {
+		ranks = append(ranks, t.numbers[rank])
+	}
+	return readers[of.Read].whole(ranks)
 }
 
 // earlier orders matches by stamp (an unstamped line comes last), then by
@@ -184,7 +232,30 @@ func (t *tally) observation() incident.Observation {
 	if of := t.first.Of; of != nil {
 		o.Meaning, o.FailureCase, o.Causes, o.Weight = of.Meaning, of.FailureCase, of.Causes, of.Weight
 	}
+	t.conclude().over(&o)
 	return o
+}
+
+// over puts the reading in place of what the signature says.
+func (r *Reading) over(o *incident.Observation) {
+	if r == nil {
+		return
+	}
+	if r.Meaning != "" {
+		o.Meaning = r.Meaning
+	}
+	if r.FailureCase != "" {
+		o.FailureCase = r.FailureCase
+	}
+	if len(r.Causes) > 0 {
+		o.Causes = r.Causes
+	}
+	if r.Weight > 0 {
+		o.Weight = r.Weight
+	}
+	if r.Role != "" {
+		o.Role = r.Role
+	}
 }
 
 // ranges writes ascending numbers as "0-3,7".

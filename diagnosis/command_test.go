@@ -75,7 +75,7 @@ func TestRunFiles(t *testing.T) {
 	logs := func() []diagnosis.Log {
 		return []diagnosis.Log{
 			{Name: "rank-0.log", Content: strings.NewReader("2026-11-24T00:00:31Z a:1:2 [0] misc/socket.cc:49 NCCL WARN socketProgress: Connection closed by remote peer b<1>\n")},
-			{Name: "rank-1.log", Content: strings.NewReader("2026-11-24T00:00:30Z torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n")},
+			{Name: "rank-1.log", Content: strings.NewReader("2026-11-24T00:00:30Z torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.10 GiB is free. Including non-PyTorch memory, this process has 77.90 GiB memory in use. Of the allocated memory 75.10 GiB is allocated by PyTorch, and 1.20 GiB is reserved by PyTorch but unallocated.\n")},
 		}
 	}
 	var human bytes.Buffer
@@ -86,7 +86,7 @@ func TestRunFiles(t *testing.T) {
 	if verdict.RootCause != "true-capacity-oom" {
 		t.Errorf("the echo won over the origin: %s", verdict.RootCause)
 	}
-	for _, want := range []string{"cuda-oom: true-capacity-oom (confidence 0.60)", "rank-1.log:1  torch.OutOfMemoryError", "What to do", "Also possible"} {
+	for _, want := range []string{"cuda-oom: true-capacity-oom (confidence 0.75)", "rank-1.log:1  torch.OutOfMemoryError", "What to do", "Also possible"} {
 		if !strings.Contains(human.String(), want) {
 			t.Errorf("the text for people lacks %q:\n%s", want, human.String())
 		}

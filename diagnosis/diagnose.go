@@ -110,15 +110,38 @@ func open(f facts, leads []incident.Cause) incident.Cause {
 		answer.Confidence = 0.4
 		answer.Reasons = append(answer.Reasons, "Nothing wrong was found, and that nothing is wrong could not be shown either.")
 	}
-	if len(leads) > 0 {
-		answer.FailureCase = orCase(answer.FailureCase, leads[0].FailureCase)
-		answer.Blamed = leads[0].Blamed
-		answer.Reasons = append(answer.Reasons, fmt.Sprintf("The best lead is %s (%.2f).", leads[0].RootCause, leads[0].Confidence))
+	if first, told := firstOrigin(f); told { // what happened is known, not why
+		answer.FailureCase = first.FailureCase
+		answer.Reasons = append(answer.Reasons, sentence(quote(f, first)))
+	}
+	if lead, found := bestLead(answer.FailureCase, leads); found {
+		answer.FailureCase = orCase(answer.FailureCase, lead.FailureCase)
+		answer.Blamed = lead.Blamed
+		answer.Reasons = append(answer.Reasons, fmt.Sprintf("The best lead is %s (%.2f).", lead.RootCause, lead.Confidence))
 	}
 	suspectSilent(f, &answer)
 	answer.For = speakers(f)
 	answer.Against, answer.WouldDecide = missing(f, leads)
 	return answer
+}
+
+// bestLead is the first lead of the failure case, the first of all without one.
+// Who is blamed comes from another lead when it names nobody.
+func bestLead(failureCase string, leads []incident.Cause) (incident.Cause, bool) {
+	if len(leads) == 0 {
+		return incident.Cause{}, false
+	}
+	best := leads[0]
+	for _, lead := range leads {
+		if lead.FailureCase == failureCase {
+			best = lead
+			break
+		}
+	}
+	if len(best.Blamed.Names) == 0 {
+		best.Blamed = leads[0].Blamed
+	}
+	return best, true
 }
 
 // suspectSilent: a rank that never spoke is a suspect, not healthy.

@@ -48,16 +48,20 @@ type facts struct {
 	// symptoms are origins and echoes, in the order of their first line.
 	symptoms []incident.Observation
 	context  []incident.Observation
+	benign   []incident.Observation
 }
 
 func gather(in Input) facts {
 	f := facts{Input: in}
 	for _, o := range in.Observations {
-		if o.Role == RoleContext {
+		switch o.Role {
+		case RoleContext:
 			f.context = append(f.context, o)
-			continue
+		case RoleBenign:
+			f.benign = append(f.benign, o)
+		default:
+			f.symptoms = append(f.symptoms, o)
 		}
-		f.symptoms = append(f.symptoms, o)
 	}
 	slices.SortStableFunc(f.symptoms, func(a, b incident.Observation) int {
 		switch {

@@ -22,8 +22,14 @@ const (
 	// together: origins within this time of each other are the same moment,
 	// since clocks of nodes differ.
 	together = time.Second
-	// tellingOrigin is the weight from which on an origin sets echoes aside.
+	// nextLine is what is left of an origin that stands behind another in one log,
+	// where no clock is needed to tell which came first.
+	nextLine = 0.9
+	// tellingOrigin is the weight from which on an origin sets echoes aside;
+	// plainCase is that of a line that shows another failure case than the echoes'
+	// beyond doubt, though not why (memory ran out: for one reason or another).
 	tellingOrigin = 0.5
+	plainCase     = 0.4
 )
 
 // listen weighs the lines of the logs.
@@ -37,6 +43,8 @@ func listen(f facts, b *board) {
 			factor = echoAside
 		case later(o, first):
 			factor = laterOrigin
+		case follows(o, first):
+			factor = nextLine
 		}
 		hear(b, f, o, factor)
 	}
@@ -44,17 +52,24 @@ func listen(f facts, b *board) {
 		overhear(f, b, o)
 	}
 	differences(f, b)
+	absent(f, b)
 }
 
 // firstOrigin is the earliest origin that tells enough to set echoes aside.
 func firstOrigin(f facts) (incident.Observation, bool) {
 	for _, o := range f.symptoms {
-		if o.Role == RoleOrigin && o.Weight >= tellingOrigin {
+		if o.Role == RoleOrigin && (o.Weight >= tellingOrigin || o.Weight >= plainCase && o.FailureCase != communication) {
 			return o, true
 		}
 	}
 	return incident.Observation{}, false
 }
+
+const stragglerCause = "rank-straggler-timeout"
+
+// communication is the failure case that every dying rank of a job seems to have,
+// whatever it dies of.
+const communication = "nccl-failure"
 
 // later says that o came clearly after first and has another cause.
 func later(o, first incident.Observation) bool {
@@ -62,6 +77,16 @@ func later(o, first incident.Observation) bool {
 		return false
 	}
 	return o.FirstAt.Sub(first.FirstAt) > together
+}
+
+// follows says that o stands behind first in the same log and has another cause.
+func follows(o, first incident.Observation) bool {
+	place, line, _ := strings.Cut(o.Evidence, "#L")
+	firstPlace, firstLine, _ := strings.Cut(first.Evidence, "#L")
+	if place != firstPlace || line == firstLine || len(o.Causes) == 0 || o.Causes[0] == first.Causes[0] {
+		return false
+	}
+	return lineOf(first.Evidence) < lineOf(o.Evidence)
 }
 
 // hear gives a symptom's weight to the causes it may have.
@@ -74,6 +99,7 @@ func hear(b *board, f facts, o incident.Observation, factor float64) {
 			why = quote(f, o)
 		}
 		c.speak(text, weight, o.Signature, why)
+		c.seenAs(weight, o.FailureCase)
 		c.accuse(weight, blamedByText(cause, o))
 		weight *= secondCause
 	}
@@ -101,7 +127,7 @@ func differences(f facts, b *board) {
 	why := fmt.Sprintf("the ranks wait in different collectives (%s differ): they do not follow the same order (%s)",
 		strings.Join(o.Differs, ", "), o.Evidence)
 	b.of(orCase(o.FailureCase, f.FailureCase), "collective-mismatch-or-uneven-work").speak(text, weight, o.Signature, why)
-	if c := b.find("rank-straggler-timeout"); c != nil {
+	if c := b.find(stragglerCause); c != nil {
 		c.object(0.5, o.Signature, "")
 	}
 }
@@ -126,33 +152,45 @@ func quote(f facts, o incident.Observation) string {
 	return fmt.Sprintf("%s said: %s (%s%s)", who, meaning, first, o.Evidence)
 }
 
-// blamedByText says whom a line accuses when nothing but text is known.
-func blamedByText(cause string, o incident.Observation) incident.Blamed {
-	label, _ := LabelOf(cause)
-	blamed := incident.Blamed{Kind: label.Blames}
-	switch label.Blames {
-	case "rank":
-		if o.Role == RoleOrigin && cause == o.Causes[0] {
-			blamed.Names = []string{strconv.Itoa(o.FirstRank)}
-		}
-	case "pod":
-		blamed.Names = captured(o, "peer")
-	case "link":
-		blamed.Names = captured(o, "hca", "peer")
-	case "node":
-		blamed.Names = captured(o, "node")
+// absent: where most ranks report that a collective was not finished, those that
+// report nothing of the kind are the ones that did not take part.
+func absent(f facts, b *board) {
+	const weight = 0.6
+	o, seen := f.observed(signatureWatchdog)
+	c := b.find(stragglerCause)
+	if !seen || c == nil || f.Ranks < 3 || o.RankCount >= f.Ranks || 2*o.RankCount <= f.Ranks {
+		return
 	}
-	return blamed
+	var missing []int
+	waiting := inRanges(o.Ranks)
+	for rank := range f.Ranks {
+		if !waiting[rank] {
+			missing = append(missing, rank)
+		}
+	}
+	who := ranges(missing)
+	c.speak(text, weight, o.Signature, fmt.Sprintf("rank %s logged no time-out of its own, all the others waited", who))
+	c.accuse(weight, incident.Blamed{Kind: "rank", Names: strings.Split(who, ",")})
 }
 
-func captured(o incident.Observation, names ...string) []string {
-	for _, name := range names {
-		// NCCL writes a peer as "host<port>".
-		if value, _, _ := strings.Cut(o.Captures[name], "<"); value != "" {
-			return []string{value}
+// inRanges reads what ranges wrote.
+func inRanges(list string) map[int]bool {
+	out := map[int]bool{}
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err := strconv.Atoi(from)
+		last, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil {
+			continue
+		}
+		for rank := first; rank <= last; rank++ {
+			out[rank] = true
 		}
 	}
-	return nil
+	return out
 }
 
 func orCase(own, fallback string) string {

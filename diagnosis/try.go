@@ -77,10 +77,8 @@ func (s *scanner) tell(i int32, piece unwrapped, text []byte, found []int, skipp
 		Signature: of.ID, Role: of.Role, Captures: captures(s.groups[i], found, text), Line: s.numberAt(s.begin),
 		At: piece.at, Text: string(quoted(text, found)), Process: piece.rank, Skipped: skipped, Of: of,
 	}
-	if read := readers[of.Read]; read != nil {
-		if !read(&m, string(text)) {
-			return false
-		}
+	if read := readers[of.Read].line; read != nil && !read(&m, string(text)) {
+		return false
 	}
 	if err := s.fn(m); err != nil {
 		s.err = err

@@ -140,20 +140,38 @@ func judgeText(in Input) (incident.Cause, []incident.Cause) {
 		f.FailureCase = caseOf(f)
 	}
 	leads := weigh(f).ranked()
-	if len(leads) > 0 && leads[0].Confidence >= sure {
+	harmless, found := excuse(f)
+	switch {
+	case len(leads) > 0 && leads[0].Confidence >= sure:
 		return leads[0], leads[1:]
-	}
-	if len(f.symptoms) > 0 {
-		answer := open(f, leads)
-		answer.FailureCase = f.FailureCase
-		return answer, leads
+	case found && strongest(f) < faint:
+		return harmless, leads
+	case len(f.symptoms) > 0:
+		return open(f, leads), leads
 	}
 	return nothingTold(f), leads
 }
 
-// caseOf is the failure case of the strongest symptom, that of NCCL without one.
+// faint is the weight under which symptoms are what a plain error of a program
+// leaves behind: a launcher that says that a process failed.
+const faint = 0.38
+
+// strongest is the weight of the strongest symptom, 0 without one.
+func strongest(f facts) float64 {
+	best := 0.0
+	for _, o := range f.symptoms {
+		best = max(best, o.Weight)
+	}
+	return best
+}
+
+// caseOf is the failure case of the first origin that tells, else of the
+// strongest symptom, that of NCCL without one.
 func caseOf(f facts) string {
-	best, id := 0.0, "nccl-failure"
+	if first, told := firstOrigin(f); told {
+		return first.FailureCase
+	}
+	best, id := 0.0, communication
 	for _, o := range f.symptoms {
 		if o.Weight > best {
 			best, id = o.Weight, o.FailureCase
@@ -162,14 +180,32 @@ func caseOf(f facts) string {
 	return id
 }
 
-// nothingTold is the answer for text without a symptom; seen progress makes it
-// surer.
+// excuse is the answer that the best known harmless line gives, false without
+// one.
+func excuse(f facts) (incident.Cause, bool) {
+	var best incident.Observation
+	for _, o := range f.benign {
+		if o.Weight > best.Weight {
+			best = o
+		}
+	}
+	if best.Weight == 0 {
+		return incident.Cause{}, false
+	}
+	return incident.Cause{FailureCase: incident.NoneOfThese, RootCause: best.Causes[0], Confidence: round(max(0.6, best.Weight)),
+		Reasons: []string{sentence(quote(f, best))}, For: []string{best.Signature}}, true
+}
+
+// nothingTold is the answer for text without a symptom; seen progress and lines
+// that are known to be harmless make it surer.
 func nothingTold(f facts) incident.Cause {
-	answer := incident.Cause{FailureCase: incident.NoneOfThese, Confidence: 0.6,
-		Reasons: []string{"No line is known to matter."}}
+	answer, found := excuse(f)
+	if !found {
+		answer = incident.Cause{FailureCase: incident.NoneOfThese, Confidence: 0.6, Reasons: []string{"No line is known to matter."}}
+	}
 	if o, seen := f.observed(SignatureProgress); seen {
-		answer.Confidence = 0.75
-		answer.For = []string{o.Signature}
+		answer.Confidence = max(answer.Confidence, 0.75)
+		answer.For = append(answer.For, o.Signature)
 		answer.Reasons = append(answer.Reasons, sentence("training goes on: "+quote(f, o)))
 	}
 	return answer

@@ -75,7 +75,7 @@ func (r *rankLog) note(match diagnosis.Match, now time.Time) {
 	if match.Signature == diagnosis.SignatureProgress {
 		r.stepped, r.fault = true, nil
 	}
-	if match.Role != diagnosis.RoleContext && r.fault == nil {
+	if match.Fault() && r.fault == nil {
 		r.fault, r.faultAt = &match, now
 	}
 }

@@ -1,0 +1,90 @@
+package diagnosis
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Tables for people that hold a diagnosis: nvidia-smi's, and kubectl's of a
+// node.
+
+var (
+	smiRow     = regexp.MustCompile(`(\d+)MiB */ *(\d+)MiB *\| *(\d+)%`)
+	smiProcess = regexp.MustCompile(`(?m)^\| +\d+ +(?:\S+ +\S+ +)?\d+ +[CG](?:\+G)? `)
+	smiEnd     = regexp.MustCompile(`(?i)Processes:`)
+)
+
+// readGPUTable finds memory of an idle GPU that no listed process holds. A table
+// without its list of processes says nothing, a GPU that works neither: in a
+// container the processes of others are not listed.
+func readGPUTable(m *Match, text string) bool {
+	at := smiEnd.FindStringIndex(text)
+	if at == nil || smiProcess.MatchString(text[at[1]:]) {
+		return false
+	}
+	for _, row := range smiRow.FindAllStringSubmatch(text[:at[0]], -1) {
+		used, _ := strconv.ParseFloat(row[1], 64)
+		total, _ := strconv.ParseFloat(row[2], 64)
+		if used*mib > gib && used > 0.1*total && row[3] == "0" {
+			m.Reading = &Reading{Meaning: fmt.Sprintf("%s of %s of an idle GPU are held, and no process is listed", size(used*mib), size(total*mib))}
+			return true
+		}
+	}
+	return false
+}
+
+var (
+	resourceBlock = regexp.MustCompile(`(?m)^\s*(Capacity|Allocatable):\s*$`)
+	resourceLine  = regexp.MustCompile(`^\s+([\w./-]+):\s+(\d+)([\w.]*)\s*$`)
+	gpuResource   = regexp.MustCompile(`(?i)gpu|nvidia\.com/|amd\.com/|habana|/mig-`)
+)
+
+// readNodeResources compares what a node has with what it offers.
+func readNodeResources(m *Match, text string) bool {
+	capacity, allocatable := resources(text, "Capacity"), resources(text, "Allocatable")
+	if len(allocatable.all) < 3 { // cut off: what is not shown may be there
+		return false
+	}
+	for name, offered := range allocatable.gpus {
+		if had, known := capacity.gpus[name]; known && offered < had {
+			m.Reading = &Reading{FailureCase: "device-plugin/driver", Causes: []string{"unhealthy-gpu-device", "device-plugin-not-registered"}, Weight: 0.75,
+				Meaning: fmt.Sprintf("the node has %d of %s and offers %d", had, name, offered)}
+			return true
+		}
+		if offered > 0 {
+			return false
+		}
+	}
+	m.Reading = &Reading{FailureCase: "gpu-unschedulable", Causes: []string{"device-plugin-not-registered"}, Weight: 0.6,
+		Meaning: "the node offers no GPU"}
+	return true
+}
+
+type offer struct {
+	all  []string
+	gpus map[string]int
+}
+
+// resources reads the lines below a heading, up to the first that is none.
+func resources(text, heading string) offer {
+	out := offer{gpus: map[string]int{}}
+	for _, at := range resourceBlock.FindAllStringSubmatchIndex(text, -1) {
+		if text[at[2]:at[3]] != heading {
+			continue
+		}
+		for line := range strings.SplitSeq(strings.TrimLeft(text[at[1]:], "\r\n"), "\n") {
+			found := resourceLine.FindStringSubmatch(strings.TrimRight(line, "\r"))
+			if found == nil {
+				break
+			}
+			out.all = append(out.all, found[1])
+			if count, err := strconv.Atoi(found[2]); err == nil && gpuResource.MatchString(found[1]) {
+				out.gpus[found[1]] = count
+			}
+		}
+		break
+	}
+	return out
+}
