@@ -7,10 +7,10 @@ import (
 )
 
 // Unschedulable is the scheduler's account of why a pod fits nowhere
-// (pkg/scheduler/framework/types.go, FitError.Error; the forms of Kubernetes 1.8
+// (pkg/scheduler/framework/types.go, FitError.Error; the forms of Kubernetes 1.5
 // to 1.37).
 type Unschedulable struct {
-	// Fit is how many of Nodes would do: 0 of 12.
+	// Fit is how many of Nodes would do: 0 of 12. Both are 0 when they are not told.
 	Fit, Nodes int
 	// Reasons say how many nodes were refused for what. A node may count under
 	// several.
@@ -34,8 +34,8 @@ type Refusal struct {
 }
 
 var (
-	availability  = regexp.MustCompile(`(\d+)/(\d+) nodes are available:? ?`)
-	refusalStart  = regexp.MustCompile(`^(?:\d+ [A-Za-z]|node\(s\) )`)
+	availability  = regexp.MustCompile(`(?:(\d+)/(\d+) nodes are available|No nodes are available that match all of the (?:following )?predicates):{0,2} ?`)
+	refusalStart  = regexp.MustCompile(`^(?:\d+ [A-Za-z]|node\(s\) |[A-Za-z][\w ./-]* \(\d+\))`)
 	leadingCount  = regexp.MustCompile(`^(\d+) (.+)$`)
 	trailingCount = regexp.MustCompile(`^(.+?) \((\d+)\)$`)
 	tooLittle     = regexp.MustCompile(`^Insufficient ([\w./-]+)$`)
@@ -50,8 +50,10 @@ func ParseUnschedulable(text string) (u Unschedulable, ok bool) {
 	if at == nil {
 		return Unschedulable{}, false
 	}
-	u.Fit, _ = strconv.Atoi(text[at[2]:at[3]])
-	u.Nodes, _ = strconv.Atoi(text[at[4]:at[5]])
+	if at[2] >= 0 { // not told until Kubernetes 1.7
+		u.Fit, _ = strconv.Atoi(text[at[2]:at[3]])
+		u.Nodes, _ = strconv.Atoi(text[at[4]:at[5]])
+	}
 	body, _, _ := strings.Cut(text[at[1]:], "\n")
 	if before, after, found := strings.Cut(body, "preemption:"); found {
 		body, u.Preemption = before, strings.TrimSpace(after)
