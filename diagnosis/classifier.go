@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"gpumedic/incident"
@@ -60,38 +61,73 @@ func (m Match) Fault() bool {
 // Classifier finds signatures in text. It is immutable and may be shared.
 type Classifier struct {
 	signatures []Signature
-	patterns   []*regexp.Regexp
-	groups     [][]string
+	patterns   []*pattern
 	filter     *prefilter
 }
 
-// NewClassifier compiles signatures. The error names every broken or repeated
-// one.
+// pattern is compiled when a line first needs it: most of many are never needed.
+type pattern struct {
+	text     string
+	once     sync.Once
+	compiled *regexp.Regexp
+	groups   []string
+}
+
+// regexp returns the compiled pattern.
+func (p *pattern) regexp() *regexp.Regexp {
+	p.once.Do(func() {
+		p.compiled = regexp.MustCompile(p.text)
+		p.groups = p.compiled.SubexpNames()
+	})
+	return p.compiled
+}
+
+// NewClassifier checks signatures and compiles them. The error names every broken
+// or repeated one.
 func NewClassifier(signatures []Signature) (*Classifier, error) {
-	c := &Classifier{signatures: slices.Clone(signatures)}
 	var problems []error
-	known := map[string]bool{}
-	literals := make([][]string, 0, len(signatures))
-	for _, s := range c.signatures {
+	for _, s := range signatures {
 		for _, problem := range s.Problems() {
 			problems = append(problems, fmt.Errorf("signature %s: %s", s.ID, problem.Text))
 		}
+	}
+	if problems = append(problems, repeated(signatures)...); len(problems) > 0 {
+		return nil, refused(signatures, problems)
+	}
+	return Assemble(signatures)
+}
+
+// Assemble makes a classifier of signatures whose Problems were looked at before,
+// which takes longer than all the rest. A pattern that is broken all the same
+// panics when a line first needs it. The error names repeated signatures.
+func Assemble(signatures []Signature) (*Classifier, error) {
+	if problems := repeated(signatures); len(problems) > 0 {
+		return nil, refused(signatures, problems)
+	}
+	c := &Classifier{signatures: slices.Clone(signatures)}
+	literals := make([][]string, 0, len(signatures))
+	for _, s := range c.signatures {
+		literals = append(literals, s.Literals)
+		c.patterns = append(c.patterns, &pattern{text: s.Pattern})
+	}
+	c.filter = newPrefilter(literals)
+	return c, nil
+}
+
+func repeated(signatures []Signature) []error {
+	var problems []error
+	known := map[string]bool{}
+	for _, s := range signatures {
 		if known[s.ID] {
 			problems = append(problems, fmt.Errorf("signature %s is defined twice", s.ID))
 		}
 		known[s.ID] = true
-		literals = append(literals, s.Literals)
 	}
-	if len(problems) > 0 {
-		return nil, incident.Faultf(incident.Invalid, errors.Join(problems...), "compiling %d signatures", len(signatures))
-	}
-	for _, s := range c.signatures {
-		pattern := regexp.MustCompile(s.Pattern) // compiled by Problems before
-		c.patterns = append(c.patterns, pattern)
-		c.groups = append(c.groups, pattern.SubexpNames())
-	}
-	c.filter = newPrefilter(literals)
-	return c, nil
+	return problems
+}
+
+func refused(signatures []Signature, problems []error) error {
+	return incident.Faultf(incident.Invalid, errors.Join(problems...), "compiling %d signatures", len(signatures))
 }
 
 func captures(names []string, found []int, text []byte) map[string]string {

@@ -156,15 +156,3 @@ func TestDiagnoseNeverEmpty(t *testing.T) {
 		t.Errorf("got %+v", causes)
 	}
 }
-
-func BenchmarkScan(b *testing.B) {
-	classifier := builtin(b)
-	line := "2026-11-24T00:00:00.000000000Z h:1:1 [0] NCCL INFO Channel 00/08 : 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15\n"
-	text := strings.Repeat(line, 10000)
-	b.SetBytes(int64(len(text)))
-	for b.Loop() {
-		if err := classifier.Scan(b.Context(), strings.NewReader(text), func(diagnosis.Match) error { return nil }); err != nil {
-			b.Fatal(err)
-		}
-	}
-}

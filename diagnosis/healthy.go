@@ -15,5 +15,10 @@ worker-0:595:701 [0] NCCL INFO Trees [0] 1/8/-1->0->-1 [1] 1/-1/-1->0->9 P2P Chu
 [rank0]:[W1124 08:15:42.123456789 ProcessGroupNCCL.cpp:1250] torch.distributed INFO using device cuda:0 world size 8 backend nccl
 INFO 11-24 08:15:42 [loggers.py:123] Engine 000: Avg prompt throughput: 532.2 tokens/s, Avg generation throughput: 20.5 tokens/s, Running: 3 reqs, Waiting: 0 reqs, GPU KV cache usage: 0.7%, Prefix cache hit rate: 0.0%
 INFO:     10.0.0.7:56910 - "POST /v1/chat/completions HTTP/1.1" 200 OK  DEBUG connection pool reading the data file and the model from the path
+[rank3][INFO] data shard train-00012-of-02048.tar read 512 samples from /mnt/dataset/shards, prefetch queue 7 of 16, host rss 20.1 GiB, shuffle buffer filled, sharding strategy full_shard
+Loading checkpoint shards: 100%|██████████| 30/30 [00:12<00:00,  2.31it/s] loading weights took 12.3 seconds model parameters tokenizer vocabulary sequence length max_seq_len attention
+[INFO] validation accuracy top-1 0.761 perplexity 8.21 throughput 1234.5 samples/s TFLOPs 149.1 mfu 0.42 memory allocated 31.2 reserved 40.1 max_mem gradient clipping optimizer step weight decay warmup
+I1124 08:15:42.123456 1 controller.go:123] "Reconciled" object namespace/name successfully started running pod container image pulled scheduled assigned volume mounted ready true status condition updated node cluster request response service
+DEBUG urllib3.connectionpool: https://storage.example.com:443 "GET /bucket/object HTTP/1.1" 200 None cache hit file size bytes written directory config default version device gpu cuda driver number workers batch
 the of and to in for is that with as are from this will not be on at by it has was or an can all memory error time out process server failed worker
 `

@@ -6,7 +6,7 @@ import "encoding/binary"
 // every byte: of each literal it knows the three runs of four bytes that begin
 // at three successive places, so that a text holding the literal shows one of
 // them at every third byte, wherever it stands. Nearly all places of a healthy
-// log show none, which a table of 16 KiB tells in a few instructions. Case is
+// log show none, which a table of 32 KiB tells in a few instructions. Case is
 // folded by setting a bit in every byte, which joins some more characters than
 // letters; the literal itself is compared afterwards.
 type prefilter struct {
@@ -44,7 +44,7 @@ const (
 	stride    = 3
 	runLength = 4
 
-	bloomBits = 17
+	bloomBits = 18
 	slotBits  = 16
 
 	fold       = 0x20202020
@@ -55,10 +55,10 @@ const (
 func newPrefilter(words [][]string) *prefilter {
 	p := &prefilter{}
 	p.collect(words)
-	common := runsOf(healthyLog)
+	common, shared := runsOf(healthyLog), p.runs()
 	runs := map[uint32][]place{}
 	for i, l := range p.literals {
-		begin := rarest(l.text, common)
+		begin := rarest(l.text, common, shared)
 		for offset := begin; offset < begin+stride; offset++ {
 			run := runAt(l.text, offset)
 			runs[run] = append(runs[run], place{int32(i), int32(offset)})
@@ -165,19 +165,32 @@ func sameFolded(text []byte, word string) bool {
 	return true
 }
 
-// rarest is where in the word the runs begin that healthy text shows least.
-func rarest(word string, common map[uint32]int) int {
+// rarest is where in the word the runs begin that healthy text shows least, and
+// of those the ones that the fewest literals share.
+func rarest(word string, common, shared map[uint32]int) int {
 	best, least := 0, -1
 	for begin := 0; begin+stride+runLength-1 <= len(word); begin++ {
-		seen := 0
+		cost := 0
 		for offset := begin; offset < begin+stride; offset++ {
-			seen += common[runAt(word, offset)]
+			run := runAt(word, offset)
+			cost += 1000*common[run] + shared[run]
 		}
-		if least < 0 || seen < least {
-			best, least = begin, seen
+		if least < 0 || cost < least {
+			best, least = begin, cost
 		}
 	}
 	return best
+}
+
+// runs counts the literals' runs.
+func (p *prefilter) runs() map[uint32]int {
+	count := map[uint32]int{}
+	for _, l := range p.literals {
+		for offset := 0; offset+runLength <= len(l.text); offset++ {
+			count[runAt(l.text, offset)]++
+		}
+	}
+	return count
 }
 
 func runsOf(text string) map[uint32]int {

@@ -18,7 +18,7 @@ const sampleBudget = 8
 // progress bars rewrite their line.
 func (c *Classifier) Scan(ctx context.Context, r io.Reader, fn func(Match) error) error {
 	s := &scanner{Classifier: c, block: newBlock(r), fn: fn, line: 1,
-		marked: make([]bool, len(c.signatures)), passed: make([]pass, len(c.signatures))}
+		marked: make([]bool, len(c.signatures)), passed: make([]pass, len(c.signatures)), vain: make([]int, len(c.signatures))}
 	for {
 		if err := s.block.fill(ctx); err != nil {
 			return err
@@ -58,6 +58,9 @@ type scanner struct {
 	// waiting lists those with a line that may be the last.
 	passed  []pass
 	waiting []int32
+	// vain counts, for each signature, the lines of this block that held its
+	// literal and did not match.
+	vain []int
 }
 
 // pass is what was passed over of a sampled signature.
@@ -74,6 +77,7 @@ func (s *scanner) search(limit int) {
 	s.feed, s.carriage = -1, -1
 	for i := range s.passed {
 		s.passed[i] = pass{last: -1}
+		s.vain[i] = 0
 	}
 	s.filter.find(s.block.text(), s.block.fresh, limit, s.hit)
 	s.flush()

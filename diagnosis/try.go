@@ -53,28 +53,34 @@ func (s *scanner) attempt(v *view, i int32, skipped int) bool {
 		return false
 	}
 	of := &s.signatures[i]
-	pattern := s.patterns[i]
+	pattern := s.patterns[i].regexp()
 	for _, piece := range v.pieces {
 		text := piece.text
 		if of.Lines > 1 {
 			text = v.span(piece, of.Lines)
 		}
 		found := pattern.FindSubmatchIndex(text)
-		if found == nil && !of.Sampled {
+		if found == nil && !of.Sampled && s.vain[i] < maxVain {
 			text, found = v.wrapped(pattern, piece)
 		}
 		if found != nil && s.tell(i, piece, text, found, skipped) {
 			return true
 		}
 	}
+	s.vain[i]++
 	return false
 }
+
+// maxVain is how often in a block a signature is tried in vain before its lines
+// are no longer joined with their neighbours, which costs several times more: a
+// literal that is met so often is no sign of a wrapped message.
+const maxVain = 32
 
 // tell makes the match and gives it to fn; false when its reader refuses it.
 func (s *scanner) tell(i int32, piece unwrapped, text []byte, found []int, skipped int) bool {
 	of := &s.signatures[i]
 	m := Match{
-		Signature: of.ID, Role: of.Role, Captures: captures(s.groups[i], found, text), Line: s.numberAt(s.begin),
+		Signature: of.ID, Role: of.Role, Captures: captures(s.patterns[i].groups, found, text), Line: s.numberAt(s.begin),
 		At: piece.at, Text: string(quoted(text, found)), Process: piece.rank, Skipped: skipped, Of: of,
 	}
 	if read := readers[of.Read].line; read != nil && !read(&m, string(text)) {

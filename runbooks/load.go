@@ -16,6 +16,9 @@ import (
 //go:embed *.yaml signatures/*.yaml
 var builtin embed.FS
 
+// builtIn is builtin as what folders of people are read by.
+var builtIn fs.FS = builtin
+
 const signatureFolder = "signatures"
 
 // Load returns the built-in runbooks and, with a dir, those of its *.yaml files;
@@ -80,7 +83,7 @@ func signaturesFrom(files fs.FS, prefix string) ([]diagnosis.Signature, Problems
 		return nil, nil // a site need not bring signatures
 	}
 	problems := eachYAML(files, signatureFolder, prefix, func(file, _ string, data []byte) Problems {
-		good, wrong := decodeSignatures(file, data)
+		good, wrong := decodeSignatures(file, data, files == builtIn)
 		for _, s := range good {
 			if first, twice := defined[s.ID]; twice {
 				wrong = append(wrong, Problem{file, 0, fmt.Sprintf("signature %s is defined in %s already", s.ID, first)})
@@ -98,7 +101,7 @@ func signaturesFrom(files fs.FS, prefix string) ([]diagnosis.Signature, Problems
 // an error there is a classifier all the same when the built-in ones are good.
 func Classifier(dir string) (*diagnosis.Classifier, error) {
 	signatures, problems := LoadSignatures(dir)
-	classifier, err := diagnosis.NewClassifier(signatures)
+	classifier, err := diagnosis.Assemble(signatures)
 	return classifier, errors.Join(problems, err)
 }
 

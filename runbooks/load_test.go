@@ -53,6 +53,9 @@ func TestSignatures(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, s := range signatures {
+		for _, problem := range s.Problems() {
+			t.Errorf("%s: %s", s.ID, problem.Text)
+		}
 		for _, example := range s.Examples {
 			var found []string
 			err := classifier.Scan(t.Context(), strings.NewReader("2026-11-24T00:00:00Z "+example), func(m diagnosis.Match) error {
