@@ -54,6 +54,29 @@ test: lab ## everything that CI runs, but lint: units, replay, real API server, 
 	go test ./...
 	cd lab && go test -timeout 30m ./...
 
+# A file of labelled texts, JSONL; the project's own ones when nothing else is given.
+CORPUS ?= runbooks/testdata/corpus.jsonl
+EVAL ?= -wrong
+
+.PHONY: eval
+eval: ## measures the diagnosis of text on labelled failures (CORPUS=FILE.jsonl, EVAL='-wrong -only cuda-oom')
+	@go run ./runbooks/eval $(EVAL) $(CORPUS)
+
+.PHONY: bench
+bench: ## measures the speed of the diagnosis, also against grep and rg where they are installed
+	go test ./diagnosis -run '^$$' -bench . -benchmem
+
+# A minute each; what they find is kept in testdata/fuzz and tried by every make test from then on.
+FUZZTIME ?= 1m
+
+.PHONY: fuzz
+fuzz: ## looks for texts and files that break the classifier, the grammar, the prefixes and the loader
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME)
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzVerdict$$' -fuzztime $(FUZZTIME)
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzParseUnschedulable$$' -fuzztime $(FUZZTIME)
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzUnwrap$$' -fuzztime $(FUZZTIME)
+	go test ./runbooks -run '^$$' -fuzz '^FuzzDecodeSignatures$$' -fuzztime $(FUZZTIME)
+
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## formats, vets, lints, checks workflows for determinism
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt -w these files:"; gofmt -l $$(git ls-files '*.go'); exit 1; }

@@ -62,7 +62,9 @@ func (m Match) Fault() bool {
 type Classifier struct {
 	signatures []Signature
 	patterns   []*pattern
-	filter     *prefilter
+	// betters are, for each signature, those that it is silent for (Unless).
+	betters [][]int32
+	filter  *prefilter
 }
 
 // pattern is compiled when a line first needs it: most of many are never needed.
@@ -101,10 +103,11 @@ func NewClassifier(signatures []Signature) (*Classifier, error) {
 // which takes longer than all the rest. A pattern that is broken all the same
 // panics when a line first needs it. The error names repeated signatures.
 func Assemble(signatures []Signature) (*Classifier, error) {
-	if problems := repeated(signatures); len(problems) > 0 {
+	c := &Classifier{signatures: slices.Clone(signatures)}
+	problems := append(repeated(signatures), c.link()...)
+	if len(problems) > 0 {
 		return nil, refused(signatures, problems)
 	}
-	c := &Classifier{signatures: slices.Clone(signatures)}
 	literals := make([][]string, 0, len(signatures))
 	for _, s := range c.signatures {
 		literals = append(literals, s.Literals)
@@ -112,6 +115,27 @@ func Assemble(signatures []Signature) (*Classifier, error) {
 	}
 	c.filter = newPrefilter(literals)
 	return c, nil
+}
+
+// link finds the signatures that others are silent for.
+func (c *Classifier) link() []error {
+	at := map[string]int32{}
+	for i, s := range c.signatures {
+		at[s.ID] = int32(i)
+	}
+	var problems []error
+	c.betters = make([][]int32, len(c.signatures))
+	for i, s := range c.signatures {
+		for _, id := range s.Unless {
+			better, known := at[id]
+			if !known {
+				problems = append(problems, fmt.Errorf("signature %s: unless names %q, which is no signature", s.ID, id))
+				continue
+			}
+			c.betters[i] = append(c.betters[i], better)
+		}
+	}
+	return problems
 }
 
 func repeated(signatures []Signature) []error {

@@ -11,9 +11,8 @@ import (
 // of text before the rest is passed over, but for the last.
 const sampleBudget = 8
 
-// Scan reads r once to its end and calls fn for every match, line by line, the
-// matches of one line in the order of the signatures. Memory is bounded
-// whatever the input. It ends early with fn's error or the context's. Lines end
+// Scan reads r once to its end and calls fn for every match, line by line.
+// Memory is bounded whatever the input. It ends early with fn's error or the context's. Lines end
 // with a line feed or a carriage return; only line feeds are counted, since
 // progress bars rewrite their line.
 func (c *Classifier) Scan(ctx context.Context, r io.Reader, fn func(Match) error) error {
@@ -61,6 +60,10 @@ type scanner struct {
 	// vain counts, for each signature, the lines of this block that held its
 	// literal and did not match.
 	vain []int
+	// quiet is up to where a harmless message reaches that began on an earlier
+	// line, with that message's weight.
+	quiet       int
+	quietWeight float64
 }
 
 // pass is what was passed over of a sampled signature.
@@ -90,6 +93,7 @@ func (s *scanner) move(limit int) {
 	before := s.block.used
 	s.block.advance(limit)
 	s.counted -= before - s.block.used
+	s.quiet -= before - s.block.used
 }
 
 // hit takes note of a literal.

@@ -150,3 +150,23 @@ func TestBenignSilences(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+// TestBenignOverLines: a harmless message silences all of its lines, and no more.
+func TestBenignOverLines(t *testing.T) {
+	signatures := two()
+	benign := signatures[0]
+	benign.ID, benign.Role, benign.FailureCase, benign.Causes = "resolved", RoleBenign, "none-of-these", []string{"benign-nccl-info"}
+	benign.Literals, benign.Pattern, benign.Lines = []string{"an alert: {"}, `(?s)an alert: \{.*?resolved \}`, 5
+	benign.Examples = []string{"an alert: {\nresolved }"}
+	c, err := NewClassifier(append(signatures, benign))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range scan(t, c, strings.NewReader("an alert: {\nclosed by peer x\nresolved }\nclosed by peer y\nan alert: {\nclosed by peer z\n")) {
+		got = append(got, fmt.Sprint(m.Line, m.Signature))
+	}
+	if want := []string{"1resolved", "4peer-closed", "6peer-closed"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}

@@ -12,7 +12,8 @@ import (
 // Roles of a signature. An origin is said by the rank where the trouble is; an
 // echo by a rank that noticed somebody else's; context is neither, it tells how
 // things are set up or that work goes on. Benign is a line that looks bad and is
-// known to do no harm: no other signature speaks of it.
+// known to do no harm: no signature speaks of it that is not surer of a fault
+// (Weight) than this one is of its harmlessness.
 const (
 	RoleOrigin  = "origin"
 	RoleEcho    = "echo"
@@ -52,6 +53,9 @@ type Signature struct {
 	// Read names the reader that weighs the numbers of the line (see Readers); ""
 	// for none.
 	Read string
+	// Unless lists signatures that say the same more exactly: where one of them
+	// matches the line, this one is silent.
+	Unless []string
 	// Compare names captures that ought to be equal over the ranks.
 	Compare []string
 	// Examples must match, NearMisses must not.

@@ -3,6 +3,7 @@ package diagnosis
 import (
 	"bytes"
 	"regexp"
+	"slices"
 )
 
 // A candidate is tried on its line, then, since terminals and loggers wrap long
@@ -17,6 +18,8 @@ type view struct {
 	after  [][]byte
 	before []byte
 	looked bool
+	// ends are where the lines of after end in the block.
+	ends []int
 }
 
 // joined is how many lines behind a line are joined with it at most.
@@ -25,18 +28,30 @@ const joined = 2
 // try tries the candidates on the line at hand.
 func (s *scanner) try(candidates []int32) {
 	v := s.view()
-	benign := false
-	for _, i := range candidates {
-		if s.signatures[i].Role == RoleBenign && s.attempt(v, i, 0) {
-			benign = true
-		}
+	harmless := 0.0
+	if s.begin < s.quiet {
+		harmless = s.quietWeight
 	}
 	for _, i := range candidates {
-		role := s.signatures[i].Role
-		if role == RoleBenign || benign && role != RoleContext {
-			continue
+		if of := &s.signatures[i]; of.Role == RoleBenign && s.attempt(v, i, 0) {
+			harmless = max(harmless, of.Weight)
 		}
-		s.attempt(v, i, 0)
+	}
+	var matched, second []int32
+	for _, i := range candidates {
+		of := &s.signatures[i]
+		switch {
+		case of.Role == RoleBenign || of.Role != RoleContext && of.Weight <= harmless:
+		case len(s.betters[i]) > 0:
+			second = append(second, i)
+		case s.attempt(v, i, 0):
+			matched = append(matched, i)
+		}
+	}
+	for _, i := range second {
+		if !slices.ContainsFunc(s.betters[i], func(better int32) bool { return slices.Contains(matched, better) }) && s.attempt(v, i, 0) {
+			matched = append(matched, i)
+		}
 	}
 }
 
@@ -64,11 +79,21 @@ func (s *scanner) attempt(v *view, i int32, skipped int) bool {
 			text, found = v.wrapped(pattern, piece)
 		}
 		if found != nil && s.tell(i, piece, text, found, skipped) {
+			s.hush(v, of, bytes.Count(text[:found[1]], []byte{'\n'}))
 			return true
 		}
 	}
 	s.vain[i]++
 	return false
+}
+
+// hush notes how far a harmless message over many lines reaches: what stands in it
+// is silenced too.
+func (s *scanner) hush(v *view, of *Signature, lines int) {
+	if of.Role != RoleBenign || of.Lines < 2 || lines == 0 || lines > len(v.ends) {
+		return
+	}
+	s.quiet, s.quietWeight = v.ends[lines-1], of.Weight
 }
 
 // maxVain is how often in a block a signature is tried in vain before its lines
@@ -120,7 +145,7 @@ func (v *view) look(lines int) {
 	}
 	s := v.scan
 	text := s.block.text()
-	v.looked, v.after = true, v.after[:0]
+	v.looked, v.after, v.ends = true, v.after[:0], v.ends[:0]
 	for at := s.end; at < len(text) && len(v.after) < lines; {
 		at++ // over the break
 		if text[at-1] == '\r' && at < len(text) && text[at] == '\n' {
@@ -130,7 +155,7 @@ func (v *view) look(lines int) {
 		if found := bytes.IndexAny(text[at:], "\r\n"); found >= 0 {
 			end = at + found
 		}
-		v.after = append(v.after, bare(text[at:end]))
+		v.after, v.ends = append(v.after, bare(text[at:end])), append(v.ends, end)
 		at = end
 	}
 	if s.begin > 0 {
