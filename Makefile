@@ -71,11 +71,11 @@ FUZZTIME ?= 1m
 
 .PHONY: fuzz
 fuzz: ## looks for texts and files that break the classifier, the grammar, the prefixes and the loader
-	go test ./diagnosis -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME)
-	go test ./diagnosis -run '^$$' -fuzz '^FuzzVerdict$$' -fuzztime $(FUZZTIME)
-	go test ./diagnosis -run '^$$' -fuzz '^FuzzParseUnschedulable$$' -fuzztime $(FUZZTIME)
-	go test ./diagnosis -run '^$$' -fuzz '^FuzzUnwrap$$' -fuzztime $(FUZZTIME)
-	go test ./runbooks -run '^$$' -fuzz '^FuzzDecodeSignatures$$' -fuzztime $(FUZZTIME)
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzVerdict$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzParseUnschedulable$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s
+	go test ./diagnosis -run '^$$' -fuzz '^FuzzUnwrap$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s
+	go test ./runbooks -run '^$$' -fuzz '^FuzzDecodeSignatures$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1s
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint $(BIN)/workflowcheck ## formats, vets, lints, checks workflows for determinism

@@ -1,7 +1,6 @@
 package runbooks
 
 import (
-	"bytes"
 	"testing"
 )
 
@@ -32,7 +31,7 @@ func FuzzDecodeSignatures(f *testing.F) {
 			}
 		}
 		for _, p := range problems {
-			if p.File != "own.yaml" || p.Text == "" || p.Line < 0 || p.Line > bytes.Count(data, []byte{'\n'})+2 {
+			if p.File != "own.yaml" || p.Text == "" || p.Line < 0 || p.Line > len(data)+1 { // YAML knows other breaks than \n
 				t.Fatalf("problem %+v", p)
 			}
 		}
