@@ -91,8 +91,12 @@ func (c *candidate) say(weight float64, why string) {
 	}
 }
 
-// accuse names who is at fault; stronger evidence wins.
+// accuse names who is at fault; stronger evidence wins, but a kind without a name
+// says less than any name.
 func (c *candidate) accuse(weight float64, blamed incident.Blamed) {
+	if len(blamed.Names) == 0 && len(c.blamed.Names) > 0 {
+		return
+	}
 	if weight >= c.blame {
 		c.blame, c.blamed = weight, blamed
 	}

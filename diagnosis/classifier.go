@@ -48,23 +48,37 @@ const faultWeight = 0.4
 
 // Fault says that the line speaks of something broken, here or elsewhere.
 func (m Match) Fault() bool {
-	weight := 1.0
+	return (m.Role == RoleOrigin || m.Role == RoleEcho) && m.weight() >= faultWeight
+}
+
+// weight is how far the line proves its first cause: what its numbers say, else
+// what its signature says.
+func (m Match) weight() float64 {
 	switch {
 	case m.Reading != nil && m.Reading.Weight > 0:
-		weight = m.Reading.Weight
+		return m.Reading.Weight
 	case m.Of != nil:
-		weight = m.Of.Weight
+		return m.Of.Weight
 	}
-	return (m.Role == RoleOrigin || m.Role == RoleEcho) && weight >= faultWeight
+	return 0
+}
+
+// failureCase is the case that the line speaks of.
+func (m Match) failureCase() string {
+	switch {
+	case m.Reading != nil && m.Reading.FailureCase != "":
+		return m.Reading.FailureCase
+	case m.Of != nil:
+		return m.Of.FailureCase
+	}
+	return ""
 }
 
 // Classifier finds signatures in text. It is immutable and may be shared.
 type Classifier struct {
 	signatures []Signature
 	patterns   []*pattern
-	// betters are, for each signature, those that it is silent for (Unless).
-	betters [][]int32
-	filter  *prefilter
+	filter     *prefilter
 }
 
 // pattern is compiled when a line first needs it: most of many are never needed.
@@ -103,11 +117,10 @@ func NewClassifier(signatures []Signature) (*Classifier, error) {
 // which takes longer than all the rest. A pattern that is broken all the same
 // panics when a line first needs it. The error names repeated signatures.
 func Assemble(signatures []Signature) (*Classifier, error) {
-	c := &Classifier{signatures: slices.Clone(signatures)}
-	problems := append(repeated(signatures), c.link()...)
-	if len(problems) > 0 {
+	if problems := repeated(signatures); len(problems) > 0 {
 		return nil, refused(signatures, problems)
 	}
+	c := &Classifier{signatures: slices.Clone(signatures)}
 	literals := make([][]string, 0, len(signatures))
 	for _, s := range c.signatures {
 		literals = append(literals, s.Literals)
@@ -115,27 +128,6 @@ func Assemble(signatures []Signature) (*Classifier, error) {
 	}
 	c.filter = newPrefilter(literals)
 	return c, nil
-}
-
-// link finds the signatures that others are silent for.
-func (c *Classifier) link() []error {
-	at := map[string]int32{}
-	for i, s := range c.signatures {
-		at[s.ID] = int32(i)
-	}
-	var problems []error
-	c.betters = make([][]int32, len(c.signatures))
-	for i, s := range c.signatures {
-		for _, id := range s.Unless {
-			better, known := at[id]
-			if !known {
-				problems = append(problems, fmt.Errorf("signature %s: unless names %q, which is no signature", s.ID, id))
-				continue
-			}
-			c.betters[i] = append(c.betters[i], better)
-		}
-	}
-	return problems
 }
 
 func repeated(signatures []Signature) []error {

@@ -53,6 +53,8 @@ type scanner struct {
 	feed, carriage int
 	candidates     []int32
 	marked         []bool
+	// found holds the matches of the line that is tried.
+	found []found
 	// passed tells of each sampled signature what was passed over in this block;
 	// waiting lists those with a line that may be the last.
 	passed  []pass

@@ -53,9 +53,6 @@ type Signature struct {
 	// Read names the reader that weighs the numbers of the line (see Readers); ""
 	// for none.
 	Read string
-	// Unless lists signatures that say the same more exactly: where one of them
-	// matches the line, this one is silent.
-	Unless []string
 	// Compare names captures that ought to be equal over the ranks.
 	Compare []string
 	// Examples must match, NearMisses must not.

@@ -25,7 +25,8 @@ type view struct {
 // joined is how many lines behind a line are joined with it at most.
 const joined = 2
 
-// try tries the candidates on the line at hand.
+// try tries the candidates on the line at hand, harmless ones first, and tells of
+// those that match.
 func (s *scanner) try(candidates []int32) {
 	v := s.view()
 	harmless := 0.0
@@ -37,39 +38,58 @@ func (s *scanner) try(candidates []int32) {
 			harmless = max(harmless, of.Weight)
 		}
 	}
-	var matched, second []int32
 	for _, i := range candidates {
 		of := &s.signatures[i]
-		switch {
-		case of.Role == RoleBenign || of.Role != RoleContext && of.Weight <= harmless:
-		case len(s.betters[i]) > 0:
-			second = append(second, i)
-		case s.attempt(v, i, 0):
-			matched = append(matched, i)
+		if of.Role == RoleBenign || of.Role != RoleContext && of.Weight <= harmless {
+			continue
 		}
+		s.attempt(v, i, 0)
 	}
-	for _, i := range second {
-		if !slices.ContainsFunc(s.betters[i], func(better int32) bool { return slices.Contains(matched, better) }) && s.attempt(v, i, 0) {
-			matched = append(matched, i)
-		}
-	}
+	s.tell()
 }
 
 // tryOne tries one signature alone.
-func (s *scanner) tryOne(signature int32, skipped int) { s.attempt(s.view(), signature, skipped) }
+func (s *scanner) tryOne(signature int32, skipped int) {
+	s.attempt(s.view(), signature, skipped)
+	s.tell()
+}
+
+// found is a match in a piece of the line at hand.
+type found struct {
+	Match
+	piece int
+}
+
+// tell gives the line's matches to fn. What several signatures say of the same
+// piece under one failure case, the surest says: the others are more general.
+func (s *scanner) tell() {
+	for _, one := range s.found {
+		if s.err == nil && !slices.ContainsFunc(s.found, one.yieldsTo) {
+			s.err = s.fn(one.Match)
+		}
+	}
+	s.found = s.found[:0]
+}
+
+func (f found) yieldsTo(other found) bool {
+	const clearly = 0.02
+	return f.symptom() && other.symptom() && f.piece == other.piece && f.failureCase() == other.failureCase() && f.weight()+clearly < other.weight()
+}
+
+func (f found) symptom() bool { return f.Role == RoleOrigin || f.Role == RoleEcho }
 
 func (s *scanner) view() *view {
 	return &view{scan: s, pieces: unwrap(s.block.data[s.begin:s.end])}
 }
 
-// attempt tells fn of the match, when there is one.
+// attempt keeps the match of the first piece that has one; false without one.
 func (s *scanner) attempt(v *view, i int32, skipped int) bool {
 	if s.err != nil {
 		return false
 	}
 	of := &s.signatures[i]
 	pattern := s.patterns[i].regexp()
-	for _, piece := range v.pieces {
+	for at, piece := range v.pieces {
 		text := piece.text
 		if of.Lines > 1 {
 			text = v.span(piece, of.Lines)
@@ -78,7 +98,7 @@ func (s *scanner) attempt(v *view, i int32, skipped int) bool {
 		if found == nil && !of.Sampled && s.vain[i] < maxVain {
 			text, found = v.wrapped(pattern, piece)
 		}
-		if found != nil && s.tell(i, piece, text, found, skipped) {
+		if found != nil && s.keep(i, at, piece, text, found, skipped) {
 			s.hush(v, of, bytes.Count(text[:found[1]], []byte{'\n'}))
 			return true
 		}
@@ -101,19 +121,17 @@ func (s *scanner) hush(v *view, of *Signature, lines int) {
 // literal that is met so often is no sign of a wrapped message.
 const maxVain = 32
 
-// tell makes the match and gives it to fn; false when its reader refuses it.
-func (s *scanner) tell(i int32, piece unwrapped, text []byte, found []int, skipped int) bool {
+// keep makes the match of a piece; false when its reader refuses it.
+func (s *scanner) keep(i int32, at int, piece unwrapped, text []byte, where []int, skipped int) bool {
 	of := &s.signatures[i]
 	m := Match{
-		Signature: of.ID, Role: of.Role, Captures: captures(s.patterns[i].groups, found, text), Line: s.numberAt(s.begin),
-		At: piece.at, Text: string(quoted(text, found)), Process: piece.rank, Skipped: skipped, Of: of,
+		Signature: of.ID, Role: of.Role, Captures: captures(s.patterns[i].groups, where, text), Line: s.numberAt(s.begin),
+		At: piece.at, Text: string(quoted(text, where)), Process: piece.rank, Skipped: skipped, Of: of,
 	}
 	if read := readers[of.Read].line; read != nil && !read(&m, string(text)) {
 		return false
 	}
-	if err := s.fn(m); err != nil {
-		s.err = err
-	}
+	s.found = append(s.found, found{m, at})
 	return true
 }
 

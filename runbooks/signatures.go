@@ -32,7 +32,7 @@ func decodeSignatures(file string, data []byte, builtIn bool) ([]diagnosis.Signa
 
 func (r *reading) signature(node *yaml.Node) diagnosis.Signature {
 	m := r.mapping(node, "a signature", "id", "meaning", "source", "role", "failure_case", "causes", "weight",
-		"literals", "pattern", "lines", "sampled", "read", "unless", "compare", "examples", "near_misses")
+		"literals", "pattern", "lines", "sampled", "read", "compare", "examples", "near_misses")
 	if m.broken {
 		return diagnosis.Signature{}
 	}
@@ -43,7 +43,7 @@ func (r *reading) signature(node *yaml.Node) diagnosis.Signature {
 	s := diagnosis.Signature{
 		ID: m.text("id"), Meaning: m.text("meaning"), Source: source(m), Role: m.text("role"),
 		FailureCase: m.text("failure_case"), Causes: m.texts("causes"), Literals: m.texts("literals"),
-		Pattern: strings.TrimSpace(m.text("pattern")), Unless: m.texts("unless"), Compare: m.texts("compare"),
+		Pattern: strings.TrimSpace(m.text("pattern")), Compare: m.texts("compare"),
 		Examples: m.texts("examples"), NearMisses: m.texts("near_misses"),
 	}
 	if m.values["weight"] != nil {
