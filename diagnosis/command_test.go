@@ -41,7 +41,7 @@ func TestRunJSONL(t *testing.T) {
 	if len(first.Alternatives) == 0 {
 		t.Error("no alternatives were named")
 	}
-	const empty = `{"id":"2","failure_case":"none-of-these","root_cause":"","confidence":0.6,"blamed":{},"evidence":[],"alternatives":[]}`
+	const empty = `{"id":"2","failure_case":"none-of-these","root_cause":"","confidence":0.5,"blamed":{},"evidence":[],"alternatives":[]}`
 	if lines[1] != empty {
 		t.Errorf("empty text:\n got %s\nwant %s", lines[1], empty)
 	}

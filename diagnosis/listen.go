@@ -22,9 +22,6 @@ const (
 	// together: origins within this time of each other are the same moment,
 	// since clocks of nodes differ.
 	together = time.Second
-	// nextLine is what is left of an origin that stands behind another in one log,
-	// where no clock is needed to tell which came first.
-	nextLine = 0.9
 	// tellingOrigin is the weight from which on an origin sets echoes aside;
 	// plainCase is that of a line that shows another failure case than the echoes'
 	// beyond doubt, though not why (memory ran out: for one reason or another).
@@ -43,8 +40,6 @@ func listen(f facts, b *board) {
 			factor = echoAside
 		case later(o, first):
 			factor = laterOrigin
-		case follows(o, first):
-			factor = nextLine
 		}
 		hear(b, f, o, factor)
 	}
@@ -77,16 +72,6 @@ func later(o, first incident.Observation) bool {
 		return false
 	}
 	return o.FirstAt.Sub(first.FirstAt) > together
-}
-
-// follows says that o stands behind first in the same log and has another cause.
-func follows(o, first incident.Observation) bool {
-	place, line, _ := strings.Cut(o.Evidence, "#L")
-	firstPlace, firstLine, _ := strings.Cut(first.Evidence, "#L")
-	if place != firstPlace || line == firstLine || len(o.Causes) == 0 || o.Causes[0] == first.Causes[0] {
-		return false
-	}
-	return lineOf(first.Evidence) < lineOf(o.Evidence)
 }
 
 // hear gives a symptom's weight to the causes it may have.

@@ -53,3 +53,24 @@ func readRoundLimit(m *Match, _ string) bool {
 	}
 	return false
 }
+
+// readStartupMemory tells what keeps a server from its share of the memory: a GPU
+// that is half taken before it starts is used by others, one that is nearly free is
+// asked for too much.
+func readStartupMemory(m *Match, _ string) bool {
+	free, total := number(m, "free_gib"), number(m, "total_gib")
+	if total == 0 {
+		return true
+	}
+	const foreign, reservation = "other-process-on-gpu", "memory-reservation-config"
+	m.Reading = &Reading{Meaning: fmt.Sprintf("%.1f of %.1f GiB were free before the server took any", free, total)}
+	switch share := free / total; {
+	case share < 0.6:
+		m.Reading.Causes, m.Reading.Weight = []string{foreign, reservation, "mig-or-sharing-config"}, 0.66
+	case share < 0.85:
+		m.Reading.Causes, m.Reading.Weight = []string{reservation, foreign, "mig-or-sharing-config"}, 0.55
+	default:
+		m.Reading.Causes, m.Reading.Weight = []string{reservation}, 0.75
+	}
+	return true
+}

@@ -36,17 +36,15 @@ func readGPUTable(m *Match, text string) bool {
 }
 
 var (
-	resourceBlock = regexp.MustCompile(`(?m)^\s*(Capacity|Allocatable):\s*$`)
-	resourceLine  = regexp.MustCompile(`^\s+([\w./-]+):\s+(\d+)([\w.]*)\s*$`)
+	// As kubectl describes a node, and as it writes one in YAML and JSON.
+	resourceBlock = regexp.MustCompile(`(?m)^\s*"?(Capacity|Allocatable|capacity|allocatable)"?:\s*\{?\s*$`)
+	resourceLine  = regexp.MustCompile(`^\s+"?([\w./-]+)"?:\s+"?(\d+)([\w.]*)"?,?\s*$`)
 	gpuResource   = regexp.MustCompile(`(?i)gpu|nvidia\.com/|amd\.com/|habana|/mig-`)
 )
 
 // readNodeResources compares what a node has with what it offers.
 func readNodeResources(m *Match, text string) bool {
 	capacity, allocatable := resources(text, "Capacity"), resources(text, "Allocatable")
-	if len(allocatable.all) < 3 { // cut off: what is not shown may be there
-		return false
-	}
 	for name, offered := range allocatable.gpus {
 		if had, known := capacity.gpus[name]; known && offered < had {
 			m.Reading = &Reading{FailureCase: "device-plugin/driver", Causes: []string{"unhealthy-gpu-device", "device-plugin-not-registered"}, Weight: 0.75,
@@ -56,6 +54,9 @@ func readNodeResources(m *Match, text string) bool {
 		if offered > 0 {
 			return false
 		}
+	}
+	if len(allocatable.all) < 3 { // cut off: what is not shown may be there
+		return false
 	}
 	m.Reading = &Reading{FailureCase: "gpu-unschedulable", Causes: []string{"device-plugin-not-registered"}, Weight: 0.6,
 		Meaning: "the node offers no GPU"}
@@ -71,7 +72,7 @@ type offer struct {
 func resources(text, heading string) offer {
 	out := offer{gpus: map[string]int{}}
 	for _, at := range resourceBlock.FindAllStringSubmatchIndex(text, -1) {
-		if text[at[2]:at[3]] != heading {
+		if !strings.EqualFold(text[at[2]:at[3]], heading) {
 			continue
 		}
 		for line := range strings.SplitSeq(strings.TrimLeft(text[at[1]:], "\r\n"), "\n") {

@@ -16,8 +16,8 @@ var (
 	oomTotal     = regexp.MustCompile(`total capaci?ty of ([\d.]+ \w+)|([\d.]+ \w+) total capacity`)
 	oomFree      = regexp.MustCompile(`of which ([\d.]+ \w+) is free|([\d.]+ \w+) free`)
 	oomAllocated = regexp.MustCompile(`([\d.]+ \w+) is allocated by PyTorch|([\d.]+ \w+) already allocated`)
-	oomUnused    = regexp.MustCompile(`([\d.]+ \w+) is reserved by PyTorch but unallocated`)
-	oomReserved  = regexp.MustCompile(`([\d.]+ \w+) (?:reserved in total by PyTorch|cached)`)
+	oomUnused    = regexp.MustCompile(`([\d.]+ \w+) is reserved by PyTorch but unallocated|([\d.]+ \w+) cached\)`) // until 1.3 beside what is allocated
+	oomReserved  = regexp.MustCompile(`([\d.]+ \w+) reserved in total by PyTorch`)
 	oomOwn       = regexp.MustCompile(`this process has ([\d.]+ \w+) memory in use`)
 	oomProcess   = regexp.MustCompile(`Process \d+ has ([\d.]+ \w+) memory in use`)
 	oomAllowed   = regexp.MustCompile(`([\d.]+ \w+) allowed;`)
@@ -135,7 +135,7 @@ func (g gpuMemory) judge() *Reading {
 	case g.request <= g.free:
 		return because(say(0.45, "%s are free all the same", size(g.free)), fragmented, foreign, capacity)
 	case g.request > g.free+g.unused:
-		return because(say(0.75, "%s free and %s reserved but unused would not be enough together", size(g.free), size(g.unused)), capacity)
+		return because(say(0.75, "%s free and %s reserved but unused would not be enough together", size(g.free), size(g.unused)), capacity, "memory-leak-growth", "mig-or-sharing-config")
 	case g.fragments() >= 0.35:
 		return because(say(0.8, "%s are reserved and only %s of them used, in pieces that do not fit", size(g.reserved()), size(g.allocated)), fragmented, capacity)
 	case g.fragments() >= 0.25:
@@ -143,5 +143,5 @@ func (g gpuMemory) judge() *Reading {
 	case g.fragments() >= 0.15:
 		return because(say(0.6, "%s of %s are used, %s lie in pieces", size(g.allocated), size(g.total), size(g.unused)), capacity, fragmented)
 	}
-	return because(say(0.75, "%s of %s are used by this process itself", size(g.allocated), size(g.total)), capacity, "memory-leak-growth")
+	return because(say(0.75, "%s of %s are used by this process itself", size(g.allocated), size(g.total)), capacity, "memory-leak-growth", "mig-or-sharing-config")
 }

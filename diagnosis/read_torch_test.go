@@ -14,7 +14,7 @@ func TestMemoryOf(t *testing.T) {
 		cut  bool
 	}{
 		"1.3": {"CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 8.00 GiB total capacity; 7.00 GiB already allocated; 16.00 MiB free; 512.00 MiB cached)",
-			gpuMemory{request: 20 * mib, total: 8 * gib, free: 16 * mib, allocated: 7 * gib}, false},
+			gpuMemory{request: 20 * mib, total: 8 * gib, free: 16 * mib, allocated: 7 * gib, unused: 512 * mib}, false},
 		"1.9": {"CUDA out of memory. Tried to allocate 20.00 MiB (GPU 0; 8.00 GiB total capacity; 6.00 GiB already allocated; 204.80 KiB free; 7.50 GiB reserved in total by PyTorch)",
 			gpuMemory{request: 20 * mib, total: 8 * gib, free: 204.8 * kib, allocated: 6 * gib, unused: 1.5 * gib}, false},
 		"2.1, misspelt": {"CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacty of 16.00 GiB of which 0 bytes is free. Including non-PyTorch memory, this process has 15.50 GiB memory in use. Of the allocated memory 14.00 GiB is allocated by PyTorch, and 512.00 MiB is reserved by PyTorch but unallocated.",

@@ -42,6 +42,7 @@ var readers = map[string]reader{
 	"node-resources":       {line: readNodeResources},
 	"serving-load":         {line: readServingLoad},
 	"round-limit":          {line: readRoundLimit},
+	"startup-memory":       {line: readStartupMemory},
 	"step-times":           {whole: weighStepTimes},
 	"memory-growth":        {whole: weighGrowth},
 	"slower-steps":         {whole: weighSlowerSteps},

@@ -94,7 +94,7 @@ func weighStepTimes(ranks []*series) *Reading {
 func weighGrowth(ranks []*series) *Reading {
 	for _, s := range ranks {
 		if s.count >= 5 && s.first > 0 && s.latest >= 1.2*s.first && float64(s.rises) >= 0.8*float64(s.count-1) {
-			return &Reading{Role: RoleContext, Weight: 0.65, FailureCase: "cuda-oom", Causes: []string{"memory-leak-growth"},
+			return &Reading{Role: RoleContext, Weight: 0.8, FailureCase: "cuda-oom", Causes: []string{"memory-leak-growth"},
 				Meaning: fmt.Sprintf("memory grew to %.1f times what it was, over %d readings", s.latest/s.first, s.count)}
 		}
 	}

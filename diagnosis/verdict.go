@@ -201,7 +201,7 @@ func excuse(f facts) (incident.Cause, bool) {
 func nothingTold(f facts) incident.Cause {
 	answer, found := excuse(f)
 	if !found {
-		answer = incident.Cause{FailureCase: incident.NoneOfThese, Confidence: 0.6, Reasons: []string{"No line is known to matter."}}
+		answer = incident.Cause{FailureCase: incident.NoneOfThese, Confidence: 0.5, Reasons: []string{"No line is known to matter."}}
 	}
 	if o, seen := f.observed(SignatureProgress); seen {
 		answer.Confidence = max(answer.Confidence, 0.75)
