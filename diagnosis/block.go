@@ -11,10 +11,13 @@ import (
 const (
 	// blockSize is how much is read and searched at once, in bytes. It bounds the
 	// memory of a scan, whatever the length of a log or of its lines.
-	blockSize = 256 << 10
+	blockSize = 512 << 10
 	// ahead is how much behind a literal is kept within reach, for messages over
 	// many lines.
 	ahead = 16 << 10
+	// sampledTail is how much at the end of a block is looked at for sampled
+	// signatures too; of the first block, all is.
+	sampledTail = 32 << 10
 	// behind is how much before a literal is kept within reach when its line began
 	// further back.
 	behind = 8 << 10

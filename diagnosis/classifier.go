@@ -34,8 +34,10 @@ type Match struct {
 	// counts processes, of which one pod may run several.
 	Process int
 	// Skipped is how many lines of a sampled signature were passed over since the
-	// one told before.
+	// one told before, as far as they were counted; Gap says that part of the log
+	// between was not looked at for them.
 	Skipped int
+	Gap     bool
 	// Reading is what the numbers of the line say, nil when nobody read them.
 	Reading *Reading
 	// Of is the signature itself.
@@ -78,7 +80,8 @@ func (m Match) failureCase() string {
 type Classifier struct {
 	signatures []Signature
 	patterns   []*pattern
-	filter     *prefilter
+	// filter finds all literals, core all but those of sampled signatures.
+	filter, core *prefilter
 }
 
 // pattern is compiled when a line first needs it: most of many are never needed.
@@ -121,12 +124,14 @@ func Assemble(signatures []Signature) (*Classifier, error) {
 		return nil, refused(signatures, problems)
 	}
 	c := &Classifier{signatures: slices.Clone(signatures)}
-	literals := make([][]string, 0, len(signatures))
-	for _, s := range c.signatures {
-		literals = append(literals, s.Literals)
+	all, core := make([][]string, len(signatures)), make([][]string, len(signatures))
+	for i, s := range c.signatures {
 		c.patterns = append(c.patterns, &pattern{text: s.Pattern})
+		if all[i] = s.Literals; !s.Sampled {
+			core[i] = s.Literals
+		}
 	}
-	c.filter = newPrefilter(literals)
+	c.filter, c.core = newPrefilter(all), newPrefilter(core)
 	return c, nil
 }
 

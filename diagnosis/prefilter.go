@@ -3,22 +3,16 @@ package diagnosis
 import "encoding/binary"
 
 // prefilter finds which signatures have a literal in a text, without looking at
-// every byte: of each literal it knows the three runs of four bytes that begin
-// at three successive places, so that a text holding the literal shows one of
-// them at every third byte, wherever it stands. Nearly all places of a healthy
-// log show none, which a table of 32 KiB tells in a few instructions. Case is
-// folded by setting a bit in every byte, which joins some more characters than
-// letters; the literal itself is compared afterwards.
+// every place. Of each literal it knows the runs of bytes that begin at a few
+// successive places, its stride, so that a text holding the literal shows one of
+// them at every stride-th place, wherever it stands. Nearly all places of a
+// healthy log show none, which a table that fits the processor's caches tells in a
+// few instructions. Long literals are known by long runs at a long stride, which
+// saves time; short ones by short runs.
 type prefilter struct {
-	// bloom has a bit set for the hash of every run.
-	bloom [1 << (bloomBits - 6)]uint64
-	// slots is a hash table of runs with open addressing; count 0 is an empty
-	// slot.
-	slots [1 << slotBits]slot
-	// places are the runs' places in literals; a slot points at its own.
-	places   []place
-	literals []literal
-	longest  int
+	long, short *tier
+	literals    []literal
+	longest     int
 }
 
 // literal is lower-case text with the signatures that have it.
@@ -27,53 +21,34 @@ type literal struct {
 	signatures []int32
 }
 
-// place says that a run stands in a literal so many bytes behind its begin.
-type place struct {
-	literal int32
-	offset  int32
-}
-
-type slot struct {
-	run          uint32
-	first, count int32
-}
-
 const (
-	// stride is how many bytes the search steps on, runLength how many a run has.
-	// A literal must be at least stride+runLength-1 bytes long (minLiteral).
-	stride    = 3
-	runLength = 4
+	// The runs of long literals, and of short ones: their length and stride in
+	// bytes. A literal must have shortRun+shortStride-1 bytes at least (minLiteral),
+	// and is long from longRun+longStride-1 on. longStride is twice shortStride.
+	longRun, longStride   = 8, 6
+	shortRun, shortStride = 4, 3
 
-	bloomBits = 18
-	slotBits  = 16
-
-	fold       = 0x20202020
-	multiplier = 0x9E3779B1 // 2^32 divided by the golden ratio: spreads neighbours
+	// fold sets the bit that tells lower case from upper case in eight bytes. It
+	// joins some more characters than letters; the literal itself is compared
+	// afterwards.
+	fold = 0x2020202020202020
 )
 
 // newPrefilter builds the tables; words[i] are the literals of signature i.
 func newPrefilter(words [][]string) *prefilter {
 	p := &prefilter{}
 	p.collect(words)
-	common, shared := runsOf(healthyLog), p.runs()
-	runs := map[uint32][]place{}
+	var long, short []int32
 	for i, l := range p.literals {
-		begin := rarest(l.text, common, shared)
-		for offset := begin; offset < begin+stride; offset++ {
-			run := runAt(l.text, offset)
-			runs[run] = append(runs[run], place{int32(i), int32(offset)})
-		}
 		p.longest = max(p.longest, len(l.text))
-	}
-	for _, l := range p.literals { // in the order of literals, so that tables never differ
-		for offset := 0; offset+runLength <= len(l.text); offset++ {
-			run := runAt(l.text, offset)
-			if places, left := runs[run]; left {
-				p.insert(run, places)
-				delete(runs, run)
-			}
+		if len(l.text) >= longStride+longRun-1 {
+			long = append(long, int32(i))
+		} else {
+			short = append(short, int32(i))
 		}
 	}
+	p.long = newTier(longRun, longStride, longWords, p.literals, long)
+	p.short = newTier(shortRun, shortStride, shortWords, p.literals, short)
 	return p
 }
 
@@ -97,56 +72,42 @@ func (p *prefilter) collect(words [][]string) {
 	}
 }
 
-func (p *prefilter) insert(run uint32, places []place) {
-	h := run * multiplier
-	p.bloom[h>>(32-bloomBits)>>6] |= 1 << (h >> (32 - bloomBits) & 63)
-	at := h >> (32 - slotBits)
-	for p.slots[at].count != 0 {
-		at = (at + 1) & (1<<slotBits - 1)
-	}
-	p.slots[at] = slot{run, int32(len(p.places)), int32(len(places))}
-	p.places = append(p.places, places...)
-}
-
 // find calls hit for every literal that begins in text at from or later and
 // before limit, roughly in order: a literal is told when one of its runs is met.
 func (p *prefilter) find(text []byte, from, limit int, hit func(l *literal, begin int)) {
-	end := min(limit+p.longest, len(text)) - runLength + 1
+	end := min(limit+p.longest, len(text))
+	long, short := &p.long.bloom, &p.short.bloom
 	i := from
-	for ; i+3*stride < end; i += 4 * stride {
-		if p.may(text, i)|p.may(text, i+stride)|p.may(text, i+2*stride)|p.may(text, i+3*stride) == 0 {
-			continue
+	for ; i+shortStride+8 <= end; i += longStride {
+		// Written out, since this runs for every sixth byte: the first bit of a word
+		// is set in few cases, the second is asked for in those alone.
+		eight := binary.LittleEndian.Uint64(text[i:]) | fold
+		h := eight << (64 - 8*longRun) * multiplier
+		if word := long[h>>(64-longWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
+			p.verify(p.long, eight, text, i, from, limit, hit)
 		}
-		for j := i; j <= i+3*stride; j += stride {
-			if p.may(text, j) != 0 {
-				p.verify(text, j, from, limit, hit)
-			}
+		h = eight << (64 - 8*shortRun) * multiplier
+		if word := short[h>>(64-shortWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
+			p.verify(p.short, eight, text, i, from, limit, hit)
+		}
+		eight = binary.LittleEndian.Uint64(text[i+shortStride:]) | fold
+		h = eight << (64 - 8*shortRun) * multiplier
+		if word := short[h>>(64-shortWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
+			p.verify(p.short, eight, text, i+shortStride, from, limit, hit)
 		}
 	}
-	for ; i < end; i += stride {
-		if p.may(text, i) != 0 {
-			p.verify(text, i, from, limit, hit)
+	for ; i < end; i += longStride {
+		p.verify(p.long, runAt(text, i), text, i, from, limit, hit)
+		p.verify(p.short, runAt(text, i), text, i, from, limit, hit)
+		if j := i + shortStride; j < end {
+			p.verify(p.short, runAt(text, j), text, j, from, limit, hit)
 		}
 	}
 }
 
-// may says whether the run at i could belong to a literal: 0 when it does not.
-func (p *prefilter) may(text []byte, i int) uint64 {
-	h := (binary.LittleEndian.Uint32(text[i:]) | fold) * multiplier >> (32 - bloomBits)
-	return p.bloom[h>>6] >> (h & 63) & 1
-}
-
-func (p *prefilter) verify(text []byte, i, from, limit int, hit func(l *literal, begin int)) {
-	run := binary.LittleEndian.Uint32(text[i:]) | fold
-	at := run * multiplier >> (32 - slotBits)
-	for p.slots[at].run != run || p.slots[at].count == 0 {
-		if p.slots[at].count == 0 {
-			return
-		}
-		at = (at + 1) & (1<<slotBits - 1)
-	}
-	found := p.slots[at]
-	for _, place := range p.places[found.first : found.first+found.count] {
+// verify looks up the run that begins at i and compares its literals.
+func (p *prefilter) verify(t *tier, eight uint64, text []byte, i, from, limit int, hit func(l *literal, begin int)) {
+	for _, place := range t.lookup(eight) {
 		l := &p.literals[place.literal]
 		begin := i - int(place.offset)
 		if begin >= from && begin < limit && begin+len(l.text) <= len(text) && sameFolded(text[begin:], l.text) {
@@ -165,44 +126,13 @@ func sameFolded(text []byte, word string) bool {
 	return true
 }
 
-// rarest is where in the word the runs begin that healthy text shows least, and
-// of those the ones that the fewest literals share.
-func rarest(word string, common, shared map[uint32]int) int {
-	best, least := 0, -1
-	for begin := 0; begin+stride+runLength-1 <= len(word); begin++ {
-		cost := 0
-		for offset := begin; offset < begin+stride; offset++ {
-			run := runAt(word, offset)
-			cost += 1000*common[run] + shared[run]
-		}
-		if least < 0 || cost < least {
-			best, least = begin, cost
-		}
+// runAt is the eight bytes at i, folded; what lies behind the end is zero.
+func runAt[T []byte | string](text T, i int) uint64 {
+	var run uint64
+	for at := range min(8, len(text)-i) {
+		run |= uint64(text[i+at]) << (8 * at)
 	}
-	return best
-}
-
-// runs counts the literals' runs.
-func (p *prefilter) runs() map[uint32]int {
-	count := map[uint32]int{}
-	for _, l := range p.literals {
-		for offset := 0; offset+runLength <= len(l.text); offset++ {
-			count[runAt(l.text, offset)]++
-		}
-	}
-	return count
-}
-
-func runsOf(text string) map[uint32]int {
-	runs := map[uint32]int{}
-	for i := 0; i+runLength <= len(text); i++ {
-		runs[runAt(text, i)]++
-	}
-	return runs
-}
-
-func runAt(text string, i int) uint32 {
-	return uint32(text[i]) | uint32(text[i+1])<<8 | uint32(text[i+2])<<16 | uint32(text[i+3])<<24 | fold
+	return run | fold
 }
 
 func lowered(word string) string {

@@ -9,7 +9,7 @@ import (
 
 // sampleBudget is how many lines of a sampled signature are looked at in a block
 // of text before the rest is passed over, but for the last.
-const sampleBudget = 8
+const sampleBudget = 4
 
 // Scan reads r once to its end and calls fn for every match, line by line.
 // Memory is bounded whatever the input. It ends early with fn's error or the context's. Lines end
@@ -60,8 +60,12 @@ type scanner struct {
 	passed  []pass
 	waiting []int32
 	// vain counts, for each signature, the lines of this block that held its
-	// literal and did not match.
-	vain []int
+	// literal and did not match. touched lists what is not zero of passed and vain.
+	vain    []int
+	touched []int32
+	// later says that this is not the first block, gap that part of this block is
+	// not looked at for sampled signatures.
+	later, gap bool
 	// quiet is up to where a harmless message reaches that began on an earlier
 	// line, with that message's weight.
 	quiet       int
@@ -72,19 +76,29 @@ type scanner struct {
 type pass struct {
 	seen    int
 	skipped int
-	// last is the place of the last literal passed over, -1 without one.
-	last int
+	// last is the place of the last literal passed over, where waits is set.
+	last  int
+	waits bool
+	// told says that a line of this block was told.
+	told bool
 }
 
 // search looks at the lines of the block up to limit.
 func (s *scanner) search(limit int) {
 	s.begin, s.end = s.block.fresh, s.block.fresh
 	s.feed, s.carriage = -1, -1
-	for i := range s.passed {
-		s.passed[i] = pass{last: -1}
-		s.vain[i] = 0
+	for _, i := range s.touched {
+		s.passed[i], s.vain[i] = pass{}, 0
 	}
-	s.filter.find(s.block.text(), s.block.fresh, limit, s.hit)
+	s.touched = s.touched[:0]
+	text, cut := s.block.text(), s.block.fresh
+	if s.later {
+		cut = max(cut, limit-sampledTail)
+		s.core.find(text, s.block.fresh, cut, s.hit)
+		s.gap = true
+	}
+	s.filter.find(text, cut, limit, s.hit)
+	s.later = true
 	s.flush()
 	s.settle(limit)
 }
@@ -117,16 +131,19 @@ func (s *scanner) pass(signature int32, at int) bool {
 	if at < s.end && s.marked[signature] {
 		return true // a second literal of the same line
 	}
+	if p.seen == 0 {
+		s.touched = append(s.touched, signature)
+	}
 	if p.seen++; p.seen <= sampleBudget {
 		return false
 	}
 	switch {
-	case p.last < 0:
+	case !p.waits:
 		s.waiting = append(s.waiting, signature)
 	case bytes.IndexByte(s.block.data[p.last:at], '\n') >= 0:
 		p.skipped++
 	}
-	p.last = max(p.last, at)
+	p.last, p.waits = max(p.last, at), true
 	return true
 }
 
@@ -200,7 +217,7 @@ func (s *scanner) settle(before int) {
 		}
 		s.widen(p.last)
 		skipped := p.skipped
-		p.last, p.skipped = -1, 0
+		p.last, p.skipped, p.waits = 0, 0, false
 		s.tryOne(signature, skipped)
 	}
 }

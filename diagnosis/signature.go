@@ -47,8 +47,9 @@ type Signature struct {
 	// Lines is how many lines the pattern may span, that of the literal being the
 	// first; 0 means one.
 	Lines int
-	// Sampled is set for lines that a healthy log holds by the thousand: of each
-	// block that is read only some are looked at, the last one always.
+	// Sampled is set for lines that a healthy log holds by the thousand: of a long
+	// log only parts are looked at for them, and of each part some lines, the last
+	// one always.
 	Sampled bool
 	// Read names the reader that weighs the numbers of the line (see Readers); ""
 	// for none.

@@ -33,24 +33,29 @@ func (s *scanner) try(candidates []int32) {
 	if s.begin < s.quiet {
 		harmless = s.quietWeight
 	}
-	for _, i := range candidates {
-		if of := &s.signatures[i]; of.Role == RoleBenign && s.attempt(v, i, 0) {
-			harmless = max(harmless, of.Weight)
+	for _, join := range []bool{false, true} {
+		for _, i := range candidates {
+			if of := &s.signatures[i]; of.Role == RoleBenign && s.attempt(v, i, 0, join) {
+				harmless = max(harmless, of.Weight)
+			}
 		}
-	}
-	for _, i := range candidates {
-		of := &s.signatures[i]
-		if of.Role == RoleBenign || of.Role != RoleContext && of.Weight <= harmless {
-			continue
+		for _, i := range candidates {
+			of := &s.signatures[i]
+			if of.Role == RoleBenign || of.Role != RoleContext && of.Weight <= harmless {
+				continue
+			}
+			s.attempt(v, i, 0, join)
 		}
-		s.attempt(v, i, 0)
+		if len(s.found) > 0 { // the line says what it has to say, and goes not on in the next
+			break
+		}
 	}
 	s.tell()
 }
 
 // tryOne tries one signature alone.
 func (s *scanner) tryOne(signature int32, skipped int) {
-	s.attempt(s.view(), signature, skipped)
+	s.attempt(s.view(), signature, skipped, false)
 	s.tell()
 }
 
@@ -82,29 +87,44 @@ func (s *scanner) view() *view {
 	return &view{scan: s, pieces: unwrap(s.block.data[s.begin:s.end])}
 }
 
-// attempt keeps the match of the first piece that has one; false without one.
-func (s *scanner) attempt(v *view, i int32, skipped int) bool {
+// attempt keeps the match of the first piece that has one; false without one. With
+// join, the piece is looked at together with its neighbours.
+func (s *scanner) attempt(v *view, i int32, skipped int, join bool) bool {
 	if s.err != nil {
 		return false
 	}
 	of := &s.signatures[i]
-	pattern := s.patterns[i].regexp()
 	for at, piece := range v.pieces {
-		text := piece.text
-		if of.Lines > 1 {
-			text = v.span(piece, of.Lines)
-		}
-		found := pattern.FindSubmatchIndex(text)
-		if found == nil && !of.Sampled && s.vain[i] < maxVain {
-			text, found = v.wrapped(pattern, piece)
-		}
-		if found != nil && s.keep(i, at, piece, text, found, skipped) {
-			s.hush(v, of, bytes.Count(text[:found[1]], []byte{'\n'}))
+		text, where := s.match(v, i, piece, join)
+		if where != nil && s.keep(i, at, piece, text, where, skipped) {
+			s.hush(v, of, bytes.Count(text[:where[1]], []byte{'\n'}))
 			return true
 		}
 	}
+	if join {
+		return false
+	}
+	if s.vain[i] == 0 {
+		s.touched = append(s.touched, i)
+	}
 	s.vain[i]++
 	return false
+}
+
+// match looks for the pattern of a signature in a piece, or over its edges.
+func (s *scanner) match(v *view, i int32, piece unwrapped, join bool) (text []byte, where []int) {
+	of, pattern := &s.signatures[i], s.patterns[i].regexp()
+	switch {
+	case !join && of.Lines > 1:
+		text = v.span(piece, of.Lines)
+	case !join:
+		text = piece.text
+	case of.Sampled || s.vain[i] > maxVain:
+		return nil, nil
+	default:
+		return v.wrapped(pattern, piece)
+	}
+	return text, pattern.FindSubmatchIndex(text)
 }
 
 // hush notes how far a harmless message over many lines reaches: what stands in it
@@ -130,6 +150,10 @@ func (s *scanner) keep(i int32, at int, piece unwrapped, text []byte, where []in
 	}
 	if read := readers[of.Read].line; read != nil && !read(&m, string(text)) {
 		return false
+	}
+	if of.Sampled {
+		m.Gap = s.gap && !s.passed[i].told
+		s.passed[i].told = true
 	}
 	s.found = append(s.found, found{m, at})
 	return true

@@ -118,7 +118,7 @@ func (d *heard) note(name string, match diagnosis.Match) {
 		return
 	}
 	steps := 1 + match.Skipped // of a long log some steps are passed over
-	if !d.lastStep.IsZero() && !match.At.IsZero() {
+	if !d.lastStep.IsZero() && !match.At.IsZero() && !match.Gap {
 		d.longest = max(d.longest, match.At.Sub(d.lastStep)/time.Duration(steps))
 	}
 	d.steps, d.lastStep, d.stepPlace = d.steps+steps, match.At, place
