@@ -75,38 +75,48 @@ func (p *prefilter) collect(words [][]string) {
 // find calls hit for every literal that begins in text at from or later and
 // before limit, roughly in order: a literal is told when one of its runs is met.
 func (p *prefilter) find(text []byte, from, limit int, hit func(l *literal, begin int)) {
-	end := min(limit+p.longest, len(text))
-	long, short := &p.long.bloom, &p.short.bloom
-	i := from
-	for ; i+shortStride+8 <= end; i += longStride {
-		// Written out, since this runs for every sixth byte: the first bit of a word
-		// is set in few cases, the second is asked for in those alone.
-		eight := binary.LittleEndian.Uint64(text[i:]) | fold
-		h := eight << (64 - 8*longRun) * multiplier
-		if word := long[h>>(64-longWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
-			p.verify(p.long, eight, text, i, from, limit, hit)
-		}
-		h = eight << (64 - 8*shortRun) * multiplier
-		if word := short[h>>(64-shortWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
-			p.verify(p.short, eight, text, i, from, limit, hit)
-		}
-		eight = binary.LittleEndian.Uint64(text[i+shortStride:]) | fold
-		h = eight << (64 - 8*shortRun) * multiplier
-		if word := short[h>>(64-shortWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
-			p.verify(p.short, eight, text, i+shortStride, from, limit, hit)
-		}
-	}
-	for ; i < end; i += longStride {
-		p.verify(p.long, runAt(text, i), text, i, from, limit, hit)
-		p.verify(p.short, runAt(text, i), text, i, from, limit, hit)
-		if j := i + shortStride; j < end {
-			p.verify(p.short, runAt(text, j), text, j, from, limit, hit)
-		}
+	text = text[:min(limit+p.longest, len(text))]
+	for i := p.skip(text, from); i < len(text); i = p.skip(text, i+longStride) {
+		p.verify(p.long, text, i, from, limit, hit)
+		p.verify(p.short, text, i, from, limit, hit)
+		p.verify(p.short, text, i+shortStride, from, limit, hit)
 	}
 }
 
+// skip is the next place, in steps of longStride from i on, where a run of a
+// literal may begin. It runs for every sixth byte of every log and calls nothing,
+// so that the processor keeps all it needs at hand: of a run's two bits the first
+// is set in few cases, and the second is asked for in those alone. What is too near
+// the end is left to verify.
+func (p *prefilter) skip(text []byte, i int) int {
+	long, short := &p.long.bloom, &p.short.bloom
+	for ; i+shortStride+8 <= len(text); i += longStride {
+		one, two := binary.LittleEndian.Uint64(text[i:])|fold, binary.LittleEndian.Uint64(text[i+shortStride:])|fold
+		h := one << (64 - 8*longRun) * multiplier
+		if word := long[h>>(64-longWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
+			return i
+		}
+		h = one << (64 - 8*shortRun) * multiplier
+		if word := short[h>>(64-shortWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
+			return i
+		}
+		h = two << (64 - 8*shortRun) * multiplier
+		if word := short[h>>(64-shortWords)]; word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0 {
+			return i
+		}
+	}
+	return i
+}
+
 // verify looks up the run that begins at i and compares its literals.
-func (p *prefilter) verify(t *tier, eight uint64, text []byte, i, from, limit int, hit func(l *literal, begin int)) {
+func (p *prefilter) verify(t *tier, text []byte, i, from, limit int, hit func(l *literal, begin int)) {
+	if i >= len(text) {
+		return
+	}
+	eight := runAt(text, i)
+	if !t.may(eight) {
+		return
+	}
 	for _, place := range t.lookup(eight) {
 		l := &p.literals[place.literal]
 		begin := i - int(place.offset)
@@ -128,6 +138,10 @@ func sameFolded(text []byte, word string) bool {
 
 // runAt is the eight bytes at i, folded; what lies behind the end is zero.
 func runAt[T []byte | string](text T, i int) uint64 {
+	if i+8 <= len(text) {
+		return uint64(text[i]) | uint64(text[i+1])<<8 | uint64(text[i+2])<<16 | uint64(text[i+3])<<24 |
+			uint64(text[i+4])<<32 | uint64(text[i+5])<<40 | uint64(text[i+6])<<48 | uint64(text[i+7])<<56 | fold
+	}
 	var run uint64
 	for at := range min(8, len(text)-i) {
 		run |= uint64(text[i+at]) << (8 * at)

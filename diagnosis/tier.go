@@ -101,6 +101,13 @@ func (t *tier) insert(run uint64, places []place) {
 	t.places = append(t.places, places...)
 }
 
+// may says whether the run that eight bytes begin with could belong to a literal.
+func (t *tier) may(eight uint64) bool {
+	h := eight << t.shift * multiplier
+	word := t.bloom[h>>(64-t.words)]
+	return word>>(h>>firstBit&63)&1 != 0 && word>>(h>>secondBit&63)&1 != 0
+}
+
 // lookup returns the places of the run, none when no literal has it.
 func (t *tier) lookup(eight uint64) []place {
 	run := eight << t.shift
