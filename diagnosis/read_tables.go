@@ -89,3 +89,24 @@ func resources(text, heading string) offer {
 	}
 	return out
 }
+
+var dmonRow = regexp.MustCompile(`(?m)^ +\d+ +(\d+) +\d+(?: +\d+)* *$`)
+
+// readUtilisation finds a GPU that works hard and idles by turns.
+func readUtilisation(m *Match, text string) bool {
+	rows := dmonRow.FindAllStringSubmatch(text, -1)
+	idle, busy := 0, 0
+	for _, row := range rows {
+		switch share, _ := strconv.Atoi(row[1]); {
+		case share <= 5:
+			idle++
+		case share >= 60:
+			busy++
+		}
+	}
+	if len(rows) < 6 || busy == 0 || 2*idle < len(rows) {
+		return false
+	}
+	m.Reading = &Reading{Meaning: fmt.Sprintf("in %d of %d readings the GPU was idle, in %d it worked hard", idle, len(rows), busy)}
+	return true
+}

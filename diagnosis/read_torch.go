@@ -140,6 +140,8 @@ func (g gpuMemory) judge() *Reading {
 		return because(say(0.8, "%s are reserved and only %s of them used, in pieces that do not fit", size(g.reserved()), size(g.allocated)), fragmented, capacity)
 	case g.fragments() >= 0.25:
 		return because(say(0.55, "%s are reserved and %s of them used", size(g.reserved()), size(g.allocated)), fragmented, capacity)
+	case g.fragments() >= 0.15 && g.unused >= 4*g.request:
+		return because(say(0.6, "%s are reserved and unused, in pieces that do not fit", size(g.unused)), fragmented, capacity)
 	case g.fragments() >= 0.15:
 		return because(say(0.6, "%s of %s are used, %s lie in pieces", size(g.allocated), size(g.total), size(g.unused)), capacity, fragmented)
 	}

@@ -39,6 +39,7 @@ var readers = map[string]reader{
 	"request-size":         {line: readRequest},
 	"gpu-table":            {line: readGPUTable},
 	"scheduler":            {line: readScheduler},
+	"utilisation-rows":     {line: readUtilisation},
 	"node-resources":       {line: readNodeResources},
 	"serving-load":         {line: readServingLoad},
 	"round-limit":          {line: readRoundLimit},

@@ -54,7 +54,7 @@ func (s *series) note(m Match) {
 }
 
 func formed(m Match, name string) string {
-	for _, form := range []string{"", "2", "3"} {
+	for _, form := range []string{"", "2", "3", "4"} {
 		if text := m.Captures[name+form]; text != "" {
 			return text
 		}
@@ -93,7 +93,7 @@ func weighStepTimes(ranks []*series) *Reading {
 // weighGrowth finds a rank whose memory rises nearly every time it is told.
 func weighGrowth(ranks []*series) *Reading {
 	for _, s := range ranks {
-		if s.count >= 5 && s.first > 0 && s.latest >= 1.2*s.first && float64(s.rises) >= 0.8*float64(s.count-1) {
+		if s.count >= 4 && s.first > 0 && s.latest >= 1.3*s.first && float64(s.rises) >= 0.8*float64(s.count-1) {
 			return &Reading{Role: RoleContext, Weight: 0.8, FailureCase: "cuda-oom", Causes: []string{"memory-leak-growth"},
 				Meaning: fmt.Sprintf("memory grew to %.1f times what it was, over %d readings", s.latest/s.first, s.count)}
 		}
