@@ -18,6 +18,9 @@ type Input struct {
 	Observations []incident.Observation
 	// CommTest is nil when none was run.
 	CommTest *incident.CommTest
+	// Texts is how many texts without a cluster around them are diagnosed, 0 in an
+	// incident: what they say is told by their places then, not by ranks.
+	Texts int
 }
 
 // checkOf says which check answers a question.

@@ -85,7 +85,7 @@ func hear(b *board, f facts, o incident.Observation, factor float64) {
 		}
 		c.speak(text, weight, o.Signature, why)
 		c.seenAs(weight, o.FailureCase)
-		c.accuse(weight, blamedByText(cause, o))
+		c.accuse(weight, blamedByText(f, cause, o))
 		weight *= secondCause
 	}
 }
@@ -119,6 +119,10 @@ func differences(f facts, b *board) {
 
 // quote says who wrote what, where.
 func quote(f facts, o incident.Observation) string {
+	meaning := orCase(o.Meaning, o.Signature)
+	if f.Texts == 1 && f.Ranks <= 1 {
+		return fmt.Sprintf("%s (%s)", meaning, placeInText(o))
+	}
 	who := "rank " + o.Ranks
 	switch {
 	case f.Ranks > 1 && o.RankCount == f.Ranks:
@@ -126,15 +130,26 @@ func quote(f facts, o incident.Observation) string {
 	case o.RankCount > 1:
 		who = fmt.Sprintf("%d ranks (%s)", o.RankCount, o.Ranks)
 	}
-	first := ""
+	first, where := "", o.Evidence
 	if o.RankCount > 1 {
 		first = fmt.Sprintf("first rank %d, ", o.FirstRank)
 	}
-	meaning := o.Meaning
-	if meaning == "" {
-		meaning = o.Signature
+	if f.Texts > 0 {
+		where = placeInText(o)
 	}
-	return fmt.Sprintf("%s said: %s (%s%s)", who, meaning, first, o.Evidence)
+	return fmt.Sprintf("%s said: %s (%s%s)", who, meaning, first, where)
+}
+
+// textName stands for the one text that has no name.
+const textName = "text"
+
+// placeInText writes "line 17", or "rank-1.log:17" where there are several texts.
+func placeInText(o incident.Observation) string {
+	name, line, _ := strings.Cut(o.Evidence, "#L")
+	if name == textName {
+		return "line " + line
+	}
+	return name + ":" + line
 }
 
 // absent: where most ranks report that a collective was not finished, those that

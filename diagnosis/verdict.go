@@ -4,6 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"runtime"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"gpumedic/incident"
 )
@@ -56,71 +60,98 @@ const (
 	KindMetricAlert = "metric-alert"
 )
 
-// DiagnoseText reads logs to their end and says what they tell. Text alone
+// DiagnoseText reads logs to their end, several side by side, and says what they
+// tell. Text alone
 // cannot show that a job is healthy, only that nothing in it is known to matter:
 // its "none-of-these" is less sure than Diagnose's.
 func (c *Classifier) DiagnoseText(ctx context.Context, kind string, logs ...Log) (Verdict, error) {
 	if kind != KindLog && kind != KindEvent && kind != KindMetricAlert {
 		return Verdict{}, fmt.Errorf("kind %q is none of %s, %s, %s", kind, KindLog, KindEvent, KindMetricAlert)
 	}
-	hearing := &hearing{collector: NewCollector(), single: len(logs) == 1, ranks: map[int]bool{}, kept: map[string]int{}}
-	for rank, log := range logs {
-		hearing.rank, hearing.file = rank, log.Name
-		if err := c.Scan(ctx, log.Content, hearing.add); err != nil {
-			return Verdict{}, fmt.Errorf("reading %s: %w", orCase(log.Name, "the text"), err)
-		}
+	h := &hearing{collector: NewCollector(), texts: make([]heard, len(logs))}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, log := range logs {
+		group.Go(func() error {
+			if err := c.Scan(ctx, log.Content, func(m Match) error { h.add(i, log.Name, m); return nil }); err != nil {
+				return fmt.Errorf("reading %s: %w", orCase(log.Name, "the text"), err)
+			}
+			return nil
+		})
 	}
-	return hearing.verdict(), nil
+	if err := group.Wait(); err != nil {
+		return Verdict{}, err
+	}
+	return h.verdict(), nil
 }
 
-// hearing collects the matches of the texts of one verdict.
+// hearing collects the matches of the texts of one verdict. Texts are read side by
+// side; each has a place of its own, so that the verdict does not depend on which
+// is read first.
 type hearing struct {
 	collector *Collector
-	quotes    []Quote
-	single    bool
-	rank      int
-	file      string
-	ranks     map[int]bool
-	kept      map[string]int
+	texts     []heard
+}
+
+// heard is what is kept of one text.
+type heard struct {
+	quotes []Quote
+	kept   map[string]int
+	ranks  map[int]bool
 }
 
 // maxQuotes bounds the lines kept of one verdict, per signature.
 const maxQuotes = 3
 
 // add records a match. The launchers' prefix tells the ranks of a single text.
-func (h *hearing) add(m Match) error {
-	rank := h.rank
-	if h.single && m.Process != noRank {
+func (h *hearing) add(text int, file string, m Match) {
+	into, rank, single := &h.texts[text], text, len(h.texts) == 1
+	if single && m.Process != noRank {
 		rank = m.Process
 	}
-	h.ranks[rank] = true
-	h.collector.Add(rank, orCase(h.file, "text"), m)
-	quote := Quote{Line: m.Line, Text: cut(m.Text, maxQuote), Signature: m.Signature}
-	if !h.single {
-		quote.File = h.file
+	if into.kept == nil {
+		into.kept, into.ranks = map[string]int{}, map[int]bool{}
 	}
-	if h.kept[m.Signature]++; h.kept[m.Signature] <= maxQuotes {
-		h.quotes = append(h.quotes, quote)
+	into.ranks[rank] = true
+	h.collector.Add(rank, orCase(file, textName), m)
+	quote := Quote{Line: m.Line, Text: strings.ToValidUTF8(cut(m.Text, maxQuote), "\uFFFD"), Signature: m.Signature}
+	if !single {
+		quote.File = file
 	}
-	return nil
+	if into.kept[m.Signature]++; into.kept[m.Signature] <= maxQuotes {
+		into.quotes = append(into.quotes, quote)
+	}
 }
 
 func (h *hearing) verdict() Verdict {
 	seen := h.collector.Observations()
-	cause, others := judgeText(Input{Ranks: len(h.ranks), Observations: seen})
+	ranks := len(h.texts)
+	if ranks == 1 {
+		ranks = len(h.texts[0].ranks)
+	}
+	cause, others := judgeText(Input{Ranks: ranks, Observations: seen, Texts: len(h.texts)})
 	v := Verdict{
 		FailureCase: cause.FailureCase, RootCause: cause.RootCause, Confidence: cause.Confidence, Blamed: cause.Blamed,
-		Evidence: []Quote{}, Alternatives: []Alternative{}, Cause: cause, Seen: seen,
-	}
-	for _, quote := range h.quotes {
-		if speaksFor(cause, quote.Signature) {
-			v.Evidence = append(v.Evidence, quote)
-		}
+		Evidence: h.evidence(cause), Alternatives: []Alternative{}, Cause: cause, Seen: seen,
 	}
 	for _, other := range others[:min(5, len(others))] {
 		v.Alternatives = append(v.Alternatives, Alternative{other.FailureCase, other.RootCause, other.Confidence})
 	}
 	return v
+}
+
+// evidence quotes the lines that speak for the cause, in the order of the texts.
+func (h *hearing) evidence(cause incident.Cause) []Quote {
+	out, kept := []Quote{}, map[string]int{}
+	for _, text := range h.texts {
+		for _, quote := range text.quotes {
+			if kept[quote.Signature] < maxQuotes && speaksFor(cause, quote.Signature) {
+				kept[quote.Signature]++
+				out = append(out, quote)
+			}
+		}
+	}
+	return out
 }
 
 func speaksFor(cause incident.Cause, signature string) bool {
