@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -114,19 +115,12 @@ func (t *tally) conclude() *Reading {
 	return readers[of.Read].whole(ranks)
 }
 
-// earlier orders matches by stamp (an unstamped line comes last), then by
-// rank, then by place, so that the first one does not depend on chance.
+// earlier orders matches by stamp (an unstamped line comes last), then by their
+// log, line and rank, so that the first one does not depend on chance: within one
+// log, which may hold several ranks, the line tells what came first.
 func earlier(m Match, rank int, evidence string, t *tally) bool {
-	if c := compareTimes(m.At, t.first.At); c != 0 {
-		return c < 0
-	}
-	if rank != t.rank {
-		return rank < t.rank
-	}
-	if evidence != t.evidence {
-		return evidence < t.evidence
-	}
-	return m.Line < t.first.Line
+	return cmp.Or(compareTimes(m.At, t.first.At), cmp.Compare(evidence, t.evidence),
+		cmp.Compare(m.Line, t.first.Line), cmp.Compare(rank, t.rank)) < 0
 }
 
 func compareTimes(a, b time.Time) int {
@@ -196,16 +190,10 @@ func (c *Collector) Observations() []incident.Observation {
 }
 
 func before(a, b incident.Observation) bool {
-	if c := compareTimes(a.FirstAt, b.FirstAt); c != 0 {
-		return c < 0
-	}
-	if a.FirstRank != b.FirstRank {
-		return a.FirstRank < b.FirstRank
-	}
-	if la, lb := lineOf(a.Evidence), lineOf(b.Evidence); la != lb {
-		return la < lb
-	}
-	return a.Signature < b.Signature
+	logA, _, _ := strings.Cut(a.Evidence, "#L")
+	logB, _, _ := strings.Cut(b.Evidence, "#L")
+	return cmp.Or(compareTimes(a.FirstAt, b.FirstAt), cmp.Compare(logA, logB), cmp.Compare(lineOf(a.Evidence), lineOf(b.Evidence)),
+		cmp.Compare(a.FirstRank, b.FirstRank), cmp.Compare(a.Signature, b.Signature), slices.Compare(a.Causes, b.Causes)) < 0
 }
 
 // lineOf reads the line number from "logs/rank-003.log#L120", 0 without one.

@@ -53,16 +53,26 @@ func (v Verdict) writeTitle(b *strings.Builder) {
 	}
 }
 
-// lines quotes the evidence, each signature's first line before any second one.
+// lines quotes the evidence, each signature's first line before any second one,
+// and no line twice.
 func (v Verdict) lines() []string {
+	type place struct {
+		file string
+		line int
+	}
 	var firsts, rest []string
-	seen := map[string]bool{}
+	seen, shown := map[string]bool{}, map[place]bool{}
 	for _, quote := range v.Evidence {
-		place := fmt.Sprint(quote.Line)
-		if quote.File != "" {
-			place = fmt.Sprintf("%s:%d", quote.File, quote.Line)
+		at := place{quote.File, quote.Line}
+		if shown[at] {
+			continue
 		}
-		line := place + "  " + cut(printable(quote.Text), shownWidth)
+		shown[at] = true
+		where := fmt.Sprint(quote.Line)
+		if quote.File != "" {
+			where = fmt.Sprintf("%s:%d", quote.File, quote.Line)
+		}
+		line := where + "  " + cut(printable(quote.Text), shownWidth)
 		if seen[quote.Signature] {
 			rest = append(rest, line)
 			continue
