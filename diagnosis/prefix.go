@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -26,31 +27,50 @@ type unwrapped struct {
 // maxPrefixes bounds how many prefixes are taken off one line; they nest.
 const maxPrefixes = 6
 
-// prefixes are taken off in any order; a group of a number names the rank.
-var prefixes = []*regexp.Regexp{
+// prefix is one kind of wrapping. First and holds are cheap to ask: the bytes it
+// may begin with, and what it must hold.
+type prefix struct {
+	first, holds string
+	// pattern's group, where there is one, is the number of a rank.
+	pattern *regexp.Regexp
+}
+
+const (
+	digits  = "0123456789"
+	upper   = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	letters = upper + "abcdefghijklmnopqrstuvwxyz"
+)
+
+// prefixes are taken off in any order.
+var prefixes = []prefix{
 	// What a node's own log file has after the stamp.
-	regexp.MustCompile(`^(?:stdout|stderr) [FP] `),
+	{"s", " ", regexp.MustCompile(`^(?:stdout|stderr) [FP] `)},
 	// Launchers: Open MPI's and Horovod's tag, torchrun's, Ray's and vLLM's, srun's
 	// label.
-	regexp.MustCompile(`^(?:[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4})?\[(?:\d+,)?(\d+)\] ?<std(?:out|err)>:? ?`),
-	regexp.MustCompile(`^\[(?:rank|default)(\d+)\]: ?`),
-	regexp.MustCompile(`^\([\w.:-]+(?: rank=(\d+))? pid=\d+(?:, ip=[\w.:-]+)?\) ?`),
-	regexp.MustCompile(`^(\d{1,5}): `),
+	{"[" + upper, "]", regexp.MustCompile(`^(?:[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4})?\[(?:\d+,)?(\d+)\] ?<std(?:out|err)>:? ?`)},
+	{"[", "]:", regexp.MustCompile(`^\[(?:rank|default)(\d+)\]: ?`)},
+	{"(", " pid=", regexp.MustCompile(`^\([\w.:-]+(?: rank=(\d+))? pid=\d+(?:, ip=[\w.:-]+)?\) ?`)},
+	{digits, ": ", regexp.MustCompile(`^(\d{1,5}): `)},
 	// kubectl logs --prefix, and docker compose.
-	regexp.MustCompile(`^\[pod/[\w./-]+\] `),
-	regexp.MustCompile(`^[\w.-]+[-_]\d+ +\| `),
+	{"[", "[pod/", regexp.MustCompile(`^\[pod/[\w./-]+\] `)},
+	{letters + digits, " | ", regexp.MustCompile(`^[\w.-]+[-_]\d+ +\| `)},
 	// The kernel's log as dmesg, /dev/kmsg and syslog show it.
-	regexp.MustCompile(`^<\d{1,3}>`),
-	regexp.MustCompile(`^\[ *\d+\.\d{3,6}\] ?`),
-	regexp.MustCompile(`^\[[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4}\] ?`),
-	regexp.MustCompile(`^\d{1,3},\d+,\d+,[^;]{1,40};`),
-	regexp.MustCompile(`^(?:kern|user|daemon) *: *\w+ *: `),
-	regexp.MustCompile(`^[A-Z][a-z]{2} +\d{1,2} \d{2}:\d{2}:\d{2} [\w.-]+ [\w./-]+(?:\[\d+\])?: `),
-	regexp.MustCompile(`^kernel: `),
+	{"<", ">", regexp.MustCompile(`^<\d{1,3}>`)},
+	{"[", "]", regexp.MustCompile(`^\[ *\d+\.\d{3,6}\] ?`)},
+	{"[", "]", regexp.MustCompile(`^\[[A-Z][a-z]{2} [A-Z][a-z]{2} +\d+ [\d:]+ \d{4}\] ?`)},
+	{digits, ";", regexp.MustCompile(`^\d{1,3},\d+,\d+,[^;]{1,40};`)},
+	{"kud", ": ", regexp.MustCompile(`^(?:kern|user|daemon) *: *\w+ *: `)},
+	{upper, ": ", regexp.MustCompile(`^[A-Z][a-z]{2} +\d{1,2} \d{2}:\d{2}:\d{2} [\w.-]+ [\w./-]+(?:\[\d+\])?: `)},
+	{"k", "kernel: ", regexp.MustCompile(`^kernel: `)},
 	// Stamps without a zone, which order nothing between machines.
-	regexp.MustCompile(`^\[?\d{4}[-/]\d{2}[-/]\d{2}[ T]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?\]?(?:\s+(?:[-|] )?|$)`),
+	{"[" + digits, ":", regexp.MustCompile(`^\[?\d{4}[-/]\d{2}[-/]\d{2}[ T]\d{2}:\d{2}:\d{2}(?:[.,]\d+)?\]?(?:\s+(?:[-|] )?|$)`)},
 	// Quoted mail, and the frame of a Python logger.
-	regexp.MustCompile(`^(?:> |│ )+`),
+	{">\xe2", " ", regexp.MustCompile(`^(?:> |│ )+`)},
+}
+
+// may says cheaply whether the head of a line could begin with the prefix.
+func (p prefix) may(head []byte) bool {
+	return strings.IndexByte(p.first, head[0]) >= 0 && bytes.Contains(head, []byte(p.holds))
 }
 
 // unwrap takes the wrapping off a line. A line that was wrapped as JSON may hold
@@ -91,12 +111,15 @@ func unprefix(line []byte) unwrapped {
 
 // strip takes one prefix off, false when there is none.
 func (u *unwrapped) strip() bool {
-	if len(u.text) == 0 || !prefixStart(u.text[0]) {
+	if len(u.text) == 0 {
 		return false
 	}
 	head := u.text[:min(len(u.text), maxPrefix)]
-	for _, prefix := range prefixes {
-		found := prefix.FindSubmatchIndex(head)
+	for _, p := range prefixes {
+		if !p.may(head) {
+			continue
+		}
+		found := p.pattern.FindSubmatchIndex(head)
 		if found == nil {
 			continue
 		}
@@ -113,12 +136,6 @@ func (u *unwrapped) strip() bool {
 
 // maxPrefix bounds the length of one prefix, in bytes.
 const maxPrefix = 120
-
-// prefixStart says whether a prefix may begin with this byte: a cheap no for
-// most lines.
-func prefixStart(b byte) bool {
-	return b == '[' || b == '(' || b == '<' || b == '>' || b == 0xe2 || '0' <= b && b <= '9' || 'a' <= b && b <= 'z' || 'A' <= b && b <= 'Z'
-}
 
 // unstamp takes a stamp with a zone off, false when there is none.
 func (u *unwrapped) unstamp() bool {

