@@ -20,7 +20,7 @@ var accused = map[string][]struct{ capture, kind string }{
 // blamedByText says whom a line accuses when nothing but text is known.
 func blamedByText(f facts, cause string, o incident.Observation) incident.Blamed {
 	label, _ := LabelOf(cause)
-	lone := f.Texts == 1 && f.Ranks <= 1 // nobody says whose text it is
+	lone := f.Texts == 1 && f.Ranks <= 1 && o.Ranks == "0" // nobody says whose text it is
 	if label.Blames == "rank" && !lone && o.Role == RoleOrigin && cause == o.Causes[0] && o.Captures["rank"] == "" {
 		return incident.Blamed{Kind: "rank", Names: []string{strconv.Itoa(o.FirstRank)}}
 	}

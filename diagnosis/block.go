@@ -78,12 +78,18 @@ func (b *block) limit() int {
 }
 
 // advance drops what was searched up to limit, and keeps the begin of a line that
-// limit cuts.
+// limit cuts, else the line before.
 func (b *block) advance(limit int) {
 	keep := limit
-	if limit > 0 && !isBreak(b.data[limit-1]) {
+	switch {
+	case limit > 0 && !isBreak(b.data[limit-1]):
 		begin := lastBreak(b.data[:limit]) + 1
 		keep = max(begin, limit-behind)
+	case limit > 0: // a wrapped message may have begun on the line before
+		from := max(0, limit-1-maxWrapped)
+		if begin := from + lastBreak(b.data[from:limit-1]) + 1; begin > from || from == 0 {
+			keep = begin
+		}
 	}
 	b.used = copy(b.data, b.data[keep:b.used])
 	b.fresh = limit - keep

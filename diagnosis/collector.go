@@ -50,10 +50,10 @@ type tally struct {
 	evidence string
 	ranks    map[int]struct{}
 	lines    int
-	// reading is the strongest of what readers made of single lines, numbers what
-	// the lines of each rank tell together.
-	reading *Reading
-	numbers map[int]*series
+	// surest is the line of which readers made most, numbers what the lines of each
+	// log tell together.
+	surest  *heardLine
+	numbers map[string]*series
 	// said holds, per speaker and group of ranks, the first values of the
 	// captures that are compared.
 	said map[speaker]map[string]string
@@ -64,6 +64,8 @@ type tally struct {
 type speaker struct {
 	rank, process int
 	group         string
+	// evidence tells a rank's earlier log from its present one.
+	evidence string
 }
 
 // Add records a match in the log of a rank. Evidence is the log's place in the
@@ -81,36 +83,54 @@ func (c *Collector) Add(rank int, evidence string, m Match) {
 	}
 	t.ranks[rank] = struct{}{}
 	t.lines += 1 + m.Skipped
-	t.compare(rank, m)
-	t.read(rank, m)
+	t.compare(rank, evidence, m)
+	t.read(rank, evidence, m)
+}
+
+// heardLine is a line with its place.
+type heardLine struct {
+	Match
+	rank     int
+	evidence string
 }
 
 // read takes in what the numbers of the line say.
-func (t *tally) read(rank int, m Match) {
-	if m.Reading != nil && (t.reading == nil || m.Reading.Weight > t.reading.Weight) {
-		t.reading = m.Reading
+func (t *tally) read(rank int, evidence string, m Match) {
+	line := heardLine{m, rank, evidence}
+	if m.Reading != nil && (t.surest == nil || line.surer(*t.surest)) {
+		t.surest = &line
 	}
 	if m.Of == nil || readers[m.Of.Read].whole == nil {
 		return
 	}
 	if t.numbers == nil {
-		t.numbers = map[int]*series{}
+		t.numbers = map[string]*series{}
 	}
-	if t.numbers[rank] == nil {
-		t.numbers[rank] = &series{}
+	whose := fmt.Sprintf("%s %06d", evidence, m.Process)
+	if t.numbers[whose] == nil {
+		t.numbers[whose] = &series{}
 	}
-	t.numbers[rank].note(m)
+	t.numbers[whose].note(m)
+}
+
+// surer orders lines by what was read from them, then by their places, so that the
+// surest does not depend on chance.
+func (l heardLine) surer(than heardLine) bool {
+	return cmp.Or(cmp.Compare(than.weight(), l.weight()), cmp.Compare(l.evidence, than.evidence), cmp.Compare(l.Line, than.Line), cmp.Compare(l.rank, than.rank)) < 0
 }
 
 // conclude is what the numbers say, nil when nobody read any.
 func (t *tally) conclude() *Reading {
 	of := t.first.Of
 	if of == nil || readers[of.Read].whole == nil {
-		return t.reading
+		if t.surest == nil {
+			return nil
+		}
+		return t.surest.Reading
 	}
 	ranks := make([]*series, 0, len(t.numbers))
-	for _, rank := range slices.Sorted(maps.Keys(t.numbers)) {
-		ranks = append(ranks, t.numbers[rank])
+	for _, whose := range slices.Sorted(maps.Keys(t.numbers)) {
+		ranks = append(ranks, t.numbers[whose])
 	}
 	return readers[of.Read].whole(ranks)
 }
@@ -136,11 +156,11 @@ func compareTimes(a, b time.Time) int {
 }
 
 // compare keeps what this speaker said first.
-func (t *tally) compare(rank int, m Match) {
+func (t *tally) compare(rank int, evidence string, m Match) {
 	if m.Of == nil || len(m.Of.Compare) == 0 {
 		return
 	}
-	who := speaker{rank: rank, process: m.Process, group: m.Captures["group"]}
+	who := speaker{rank: rank, process: m.Process, group: m.Captures["group"], evidence: evidence}
 	if _, spoken := t.said[who]; spoken {
 		return
 	}
@@ -156,21 +176,31 @@ func (t *tally) compare(rank int, m Match) {
 	t.said[who] = values
 }
 
-// differs lists the captures in which speakers of one group disagree.
+// differs lists the captures in which speakers of one group disagree. Of a rank
+// with several logs the first by name speaks: an earlier run of the rank is another
+// story.
 func (t *tally) differs() []string {
-	firsts := map[string]map[string]string{}
-	found := map[string]bool{}
-	for who, values := range t.said {
-		first := firsts[who.group]
-		if first == nil {
-			first = map[string]string{}
-			firsts[who.group] = first
+	logs := map[speaker]string{}
+	for who := range t.said {
+		whose := who
+		whose.evidence = ""
+		if first, known := logs[whose]; !known || who.evidence < first {
+			logs[whose] = who.evidence
 		}
-		for name, value := range values {
-			if other, ok := first[name]; ok && other != value {
+	}
+	values := map[string]map[string]string{}
+	found := map[string]bool{}
+	for whose, evidence := range logs {
+		group := whose.group
+		whose.evidence = evidence
+		if values[group] == nil {
+			values[group] = map[string]string{}
+		}
+		for name, value := range t.said[whose] {
+			if other, ok := values[group][name]; ok && other != value {
 				found[name] = true
 			}
-			first[name] = value
+			values[group][name] = value
 		}
 	}
 	return slices.Sorted(maps.Keys(found))
@@ -221,6 +251,9 @@ func (t *tally) observation() incident.Observation {
 		o.Meaning, o.FailureCase, o.Causes, o.Weight = of.Meaning, of.FailureCase, of.Causes, of.Weight
 	}
 	t.conclude().over(&o)
+	if t.surest != nil { // what is told is told of this line
+		o.Line, o.Evidence = cut(t.surest.Text, maxQuote), fmt.Sprintf("%s#L%d", t.surest.evidence, t.surest.Line)
+	}
 	return o
 }
 

@@ -21,6 +21,9 @@ type Input struct {
 	// Texts is how many texts without a cluster around them are diagnosed, 0 in an
 	// incident: what they say is told by their places then, not by ranks.
 	Texts int
+	// Spoke are the ranks of which something is known, where they are not just 0 to
+	// Ranks-1; nil otherwise.
+	Spoke []int
 }
 
 // checkOf says which check answers a question.

@@ -120,7 +120,7 @@ func differences(f facts, b *board) {
 // quote says who wrote what, where.
 func quote(f facts, o incident.Observation) string {
 	meaning := orCase(o.Meaning, o.Signature)
-	if f.Texts == 1 && f.Ranks <= 1 {
+	if f.Texts == 1 && f.Ranks <= 1 && o.Ranks == "0" { // a lone text, whose it is nobody says
 		return fmt.Sprintf("%s (%s)", meaning, placeInText(o))
 	}
 	who := "rank " + o.Ranks
@@ -161,9 +161,15 @@ func absent(f facts, b *board) {
 	if !seen || c == nil || f.Ranks < 3 || o.RankCount >= f.Ranks || 2*o.RankCount <= f.Ranks {
 		return
 	}
+	ranks := f.Spoke
+	for rank := range f.Ranks {
+		if f.Spoke == nil {
+			ranks = append(ranks, rank)
+		}
+	}
 	var missing []int
 	waiting := inRanges(o.Ranks)
-	for rank := range f.Ranks {
+	for _, rank := range ranks {
 		if !waiting[rank] {
 			missing = append(missing, rank)
 		}

@@ -58,13 +58,17 @@ func judgeUnschedulable(u Unschedulable) *Reading {
 		default:
 			other += max(1, refusal.Count)
 		}
-		told = append(told, strings.TrimSpace(fmt.Sprintf("%d %s", refusal.Count, refusal.Text)))
+		told = append(told, refusal.String())
 	}
 	if best.rank < 0 {
 		best = otherGround
 	}
+	const most = 4
+	if len(told) > most {
+		told = append(told[:most:most], fmt.Sprintf("and %d more reasons", len(told)-most))
+	}
 	r := &Reading{FailureCase: "gpu-unschedulable", Weight: best.weight,
-		Meaning: fmt.Sprintf("none of %d nodes takes the pod: %s (%s)", u.Nodes, best.words, strings.Join(told, ", "))}
+		Meaning: fmt.Sprintf("no node takes the pod: %s (%s)", best.words, strings.Join(told, ", "))}
 	r.Causes = others(best, u)
 	if best.rank > gpuGround.rank && lacking >= u.Nodes && lacking > 0 && other < lacking { // the same nodes lack GPUs as well
 		r.Weight = min(r.Weight, 0.5)
@@ -92,7 +96,7 @@ func groundOf(r Refusal) ground {
 		return slices.ContainsFunc(parts, func(part string) bool { return strings.Contains(text, part) })
 	}
 	switch {
-	case has("volume", "ersistent", "PersistentVolumeClaim", "available disk", "persistentvolumeclaim"):
+	case has("volume", "ersistent", "enough free storage", "PersistentVolumeClaim", "available disk", "persistentvolumeclaim"):
 		return volumeGround
 	case r.Taint != "":
 		return taintGround(r.Taint)

@@ -2,7 +2,9 @@ package diagnosis
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,7 +14,7 @@ import (
 
 var (
 	smiRow     = regexp.MustCompile(`(\d+)MiB */ *(\d+)MiB *\| *(\d+)%`)
-	smiProcess = regexp.MustCompile(`(?m)^\| +\d+ +(?:\S+ +\S+ +)?\d+ +[CG](?:\+G)? `)
+	smiProcess = regexp.MustCompile(`(?m)^\| +\d+ +(?:\S+ +\S+ +)?\d+ +(?:M\+)?[CG](?:\+G)? `)
 	smiEnd     = regexp.MustCompile(`(?i)Processes:`)
 )
 
@@ -45,13 +47,21 @@ var (
 // readNodeResources compares what a node has with what it offers.
 func readNodeResources(m *Match, text string) bool {
 	capacity, allocatable := resources(text, "Capacity"), resources(text, "Allocatable")
-	for name, offered := range allocatable.gpus {
+	for _, name := range slices.Sorted(maps.Keys(allocatable.gpus)) {
+		offered := allocatable.gpus[name]
 		if had, known := capacity.gpus[name]; known && offered < had {
 			m.Reading = &Reading{FailureCase: "device-plugin/driver", Causes: []string{"unhealthy-gpu-device", "device-plugin-not-registered"}, Weight: 0.75,
 				Meaning: fmt.Sprintf("the node has %d of %s and offers %d", had, name, offered)}
 			return true
 		}
+	}
+	for _, offered := range allocatable.gpus {
 		if offered > 0 {
+			return false
+		}
+	}
+	for _, had := range capacity.gpus {
+		if had > 0 && len(allocatable.gpus) == 0 { // the list is cut before the GPUs
 			return false
 		}
 	}

@@ -102,7 +102,9 @@ func (g *gpuMemory) processes(found [][]string) {
 		if !ok || held > 1.1*g.total {
 			continue
 		}
-		if spare := held - g.reserved(); g.own == 0 && spare > -0.1*gib && spare < 2*overhead(g.total) {
+		spare := held - g.reserved()
+		both := held+g.reserved() > g.total-g.free+0.1*gib // more than is taken: one is part of the other
+		if g.own == 0 && spare > -0.1*gib && (spare < 2*overhead(g.total) || both) {
 			g.own = held
 			continue
 		}

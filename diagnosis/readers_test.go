@@ -115,6 +115,8 @@ func told(ranks ...[]float64) []*series {
 func TestSeriesReaders(t *testing.T) {
 	steps := told([]float64{0.15, 67, 0.15, 15})
 	steps[0].other = told([]float64{0.001, 66.9, 0.001, 14.9})[0]
+	start := told([]float64{32.3, 0.35, 0.35, 0.35})
+	start[0].other = told([]float64{29.2, 0.001, 0.001, 0.001})[0]
 	fast := told([]float64{0.5, 0.5, 0.5, 0.5})
 	fast[0].other = told([]float64{0.2, 0.01, 0.01, 0.01})[0]
 	cases := []struct {
@@ -125,6 +127,7 @@ func TestSeriesReaders(t *testing.T) {
 	}{
 		{"steps wait for data", weighStepTimes, steps, true},
 		{"steps do not wait", weighStepTimes, fast, false},
+		{"the first step waits for the workers to start", weighStepTimes, start, false},
 		{"no part of the steps is told", weighStepTimes, told([]float64{1, 2, 3, 4}), false},
 		{"memory grows on one rank", weighGrowth, told([]float64{10, 10, 10, 10}, []float64{10, 12, 14, 17}), true},
 		{"memory goes up and down", weighGrowth, told([]float64{10, 14, 9, 15, 10, 14}), false},

@@ -12,7 +12,7 @@ import (
 // many lines matched as matchBudget says is sampled for the rest of the block: a log
 // may hold nothing but one error.
 const (
-	sampleBudget = 4
+	sampleBudget = 8
 	matchBudget  = 256
 )
 
@@ -21,7 +21,7 @@ const (
 // with a line feed or a carriage return; only line feeds are counted, since
 // progress bars rewrite their line.
 func (c *Classifier) Scan(ctx context.Context, r io.Reader, fn func(Match) error) error {
-	s := &scanner{Classifier: c, block: newBlock(r), fn: fn, line: 1,
+	s := &scanner{Classifier: c, ctx: ctx, block: newBlock(r), fn: fn, line: 1, places: make([]int, len(c.signatures)),
 		marked: make([]bool, len(c.signatures)), passed: make([]pass, len(c.signatures)), vain: make([]int, len(c.signatures))}
 	for {
 		if err := s.block.fill(ctx); err != nil {
@@ -46,6 +46,7 @@ func (c *Classifier) Scan(ctx context.Context, r io.Reader, fn func(Match) error
 // scanner is the working memory of one Scan. Places are offsets in the block.
 type scanner struct {
 	*Classifier
+	ctx   context.Context
 	block *block
 	fn    func(Match) error
 	err   error
@@ -58,6 +59,11 @@ type scanner struct {
 	feed, carriage int
 	candidates     []int32
 	marked         []bool
+	// places are where a candidate's literal stands.
+	places []int
+	// lines counts those that were tried, spent the bytes that patterns have seen of
+	// the line at hand.
+	lines, spent int
 	// found holds the matches of the line that is tried.
 	found []found
 	// passed tells of each signature what was passed over in this block; waiting lists those with a line that may be the last.
@@ -100,7 +106,7 @@ func (s *scanner) search(limit int) {
 	if s.later {
 		cut = max(cut, limit-sampledTail)
 		s.core.find(text, s.block.fresh, cut, s.hit)
-		s.gap = true
+		s.gap = cut > s.block.fresh
 	}
 	s.filter.find(text, cut, limit, s.hit)
 	s.later = true
@@ -123,11 +129,19 @@ func (s *scanner) hit(l *literal, at int) {
 		return
 	}
 	for _, signature := range l.signatures {
-		if (s.signatures[signature].Sampled || s.passed[signature].matched >= matchBudget) && s.pass(signature, at) {
+		if s.sampled(signature) && s.pass(signature, at) {
 			continue
 		}
 		s.mark(signature, at)
 	}
+}
+
+// sampled says that lines of the signature may be passed over: it is declared so,
+// or this block is full of its lines, or holds its literal again and again in vain
+// where a look costs many lines.
+func (s *scanner) sampled(signature int32) bool {
+	of := &s.signatures[signature]
+	return of.Sampled || s.passed[signature].matched >= matchBudget || of.Lines > 1 && s.vain[signature] >= maxVain
 }
 
 // pass says that the line of a sampled signature is passed over for now.
@@ -143,7 +157,7 @@ func (s *scanner) pass(signature int32, at int) bool {
 	switch {
 	case !p.waits:
 		s.waiting = append(s.waiting, signature)
-	case bytes.IndexByte(s.block.data[p.last:at], '\n') >= 0:
+	case p.last < at && bytes.IndexByte(s.block.data[p.last:at], '\n') >= 0: // else one word within another
 		p.skipped++
 	}
 	p.last, p.waits = max(p.last, at), true
@@ -163,13 +177,14 @@ func (s *scanner) mark(signature int32, at int) {
 		s.flush()
 		s.bound(at)
 	}
-	if len(s.waiting) > 0 && !s.signatures[signature].Sampled {
+	if len(s.waiting) > 0 {
 		begin, end := s.begin, s.end
 		s.settle(begin)
 		s.begin, s.end = begin, end
 	}
 	if !s.marked[signature] {
 		s.marked[signature] = true
+		s.places[signature] = at
 		s.candidates = append(s.candidates, signature)
 	}
 }
@@ -178,7 +193,7 @@ func (s *scanner) mark(signature int32, at int) {
 // show, it takes what is near.
 func (s *scanner) bound(at int) {
 	text := s.block.text()
-	floor := min(s.end, at)
+	floor := max(0, at-maxLine)
 	s.begin = floor + lastBreak(text[floor:at]) + 1
 	s.end = min(s.next(&s.feed, '\n', at), s.next(&s.carriage, '\r', at))
 	if s.end-s.begin > maxLine {
@@ -204,6 +219,9 @@ func (s *scanner) flush() {
 	if len(s.candidates) == 0 {
 		return
 	}
+	if s.lines++; s.lines%64 == 0 && s.err == nil {
+		s.err = s.ctx.Err()
+	}
 	candidates := s.candidates
 	slices.Sort(candidates)
 	for _, i := range candidates {
@@ -226,6 +244,7 @@ func (s *scanner) settle(before int) {
 			continue
 		}
 		s.widen(p.last)
+		s.places[signature] = p.last
 		skipped := p.skipped
 		p.last, p.skipped, p.waits = 0, 0, false
 		s.tryOne(signature, skipped)

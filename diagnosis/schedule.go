@@ -1,6 +1,7 @@
 package diagnosis
 
 import (
+	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -31,6 +32,14 @@ type Refusal struct {
 	// Resource is what there is too little of, Taint the taint that is not
 	// tolerated ("key" or "key=value"); both "" for other reasons.
 	Resource, Taint string
+}
+
+// String writes the reason as the scheduler does.
+func (r Refusal) String() string {
+	if r.Count == 0 {
+		return r.Text
+	}
+	return fmt.Sprintf("%d %s", r.Count, r.Text)
 }
 
 var (

@@ -44,6 +44,9 @@ func (s *series) note(m Match) {
 	if !ok {
 		return
 	}
+	if m.Gap || m.Skipped > 0 { // the last values are to be neighbours
+		s.last = s.last[:0]
+	}
 	s.add(value)
 	if part, ok := amount(formed(m, "part")); ok {
 		if s.other == nil {
@@ -71,23 +74,23 @@ func amount(text string) (float64, bool) {
 }
 
 // weighStepTimes compares the time that steps wait for data (part) with what they
-// take (value), over all ranks. A first slow step is not enough: workers have to
-// start.
+// take (value), over all ranks. The first step told of each rank does not count:
+// workers have to start.
 func weighStepTimes(ranks []*series) *Reading {
 	var took, waited float64
 	lines := 0
 	for _, s := range ranks {
-		if s.other == nil {
+		if s.other == nil || s.other.count < 2 {
 			continue
 		}
-		took, waited, lines = took+s.sum, waited+s.other.sum, lines+s.other.count
+		took, waited, lines = took+s.sum-s.first, waited+s.other.sum-s.other.first, lines+s.other.count-1
 	}
 	if lines < 3 || took <= 0 || waited < 0.5*took {
 		return nil
 	}
 	share := min(waited/took, 1)
 	return &Reading{Role: RoleOrigin, Weight: min(0.8, share), FailureCase: "dataset-slow", Causes: []string{"input-pipeline-too-slow"},
-		Meaning: fmt.Sprintf("of the time of %d steps, %.0f %% went into waiting for data", lines, 100*share)}
+		Meaning: fmt.Sprintf("of the time of the %d steps looked at, %.0f %% went into waiting for data", lines, 100*share)}
 }
 
 // weighGrowth finds a rank whose memory rises nearly every time it is told.

@@ -121,6 +121,9 @@ func (s Signature) checkMeaning(add adder) {
 	if s.Role == RoleBenign && s.FailureCase != incident.NoneOfThese {
 		add("failure_case", "a benign line belongs to %s, not %s", incident.NoneOfThese, s.FailureCase)
 	}
+	if s.Role == RoleBenign && s.Sampled {
+		add("sampled", "a benign line cannot be sampled: it would silence some lines and not others")
+	}
 	if s.Read != "" && !slices.Contains(Readers(), s.Read) {
 		add("read", "there is no reader %q; known are %s", s.Read, strings.Join(Readers(), ", "))
 	}
@@ -135,7 +138,7 @@ func (s Signature) checkMeaning(add adder) {
 	if len(s.Causes) == 0 && s.Role != RoleContext {
 		add("causes", "an %s needs at least one root cause", s.Role)
 	}
-	if s.Weight < 0 || s.Weight > maxTextWeight {
+	if !(s.Weight >= 0 && s.Weight <= maxTextWeight) { // not a number is neither
 		add("weight", "weight %v must lie between 0 and %v", s.Weight, maxTextWeight)
 	}
 	if s.Weight == 0 && len(s.Causes) > 0 {
@@ -150,6 +153,9 @@ func (s Signature) checkText(add adder) {
 	for _, literal := range s.Literals {
 		if len(literal) < minLiteral {
 			add("literals", "literal %q is shorter than %d bytes", literal, minLiteral)
+		}
+		if strings.ContainsAny(literal, "\r\n") {
+			add("literals", "literal %q must lie within one line", literal)
 		}
 	}
 	if len(s.Examples) == 0 {

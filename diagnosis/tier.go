@@ -13,8 +13,9 @@ type tier struct {
 	words int
 	// slots is open addressing; count 0 is an empty slot. places are the runs'
 	// places in literals.
-	slots  []slot
-	places []place
+	slots    []slot
+	slotBits int
+	places   []place
 }
 
 // place says that a run stands in a literal so many bytes behind its begin.
@@ -29,8 +30,7 @@ type slot struct {
 }
 
 const (
-	// The filters are 2^13 words, 64 KiB, for the many runs of long literals, and
-	// 2^11 words, 16 KiB, for those of short ones, which are asked twice as often.
+	// The filters are 2^13 words each, 64 KiB.
 	longWords, shortWords = 13, 13
 	slotBits              = 16
 	// firstBit and secondBit are where in a hash the numbers of the two bits stand.
@@ -41,7 +41,11 @@ const (
 
 // newTier takes the literals with these numbers in.
 func newTier(length, stride, words int, literals []literal, numbers []int32) *tier {
-	t := &tier{length: length, stride: stride, words: words, shift: 64 - 8*length, slots: make([]slot, 1<<slotBits)}
+	t := &tier{length: length, stride: stride, words: words, shift: 64 - 8*length, slotBits: 12}
+	for 1<<t.slotBits < 2*stride*len(numbers) {
+		t.slotBits++
+	}
+	t.slots = make([]slot, 1<<t.slotBits)
 	common, shared := map[uint64]int{}, map[uint64]int{}
 	t.count(healthyLog, common)
 	for _, number := range numbers {
@@ -93,9 +97,9 @@ func (t *tier) rarest(text string, common, shared map[uint64]int) int {
 func (t *tier) insert(run uint64, places []place) {
 	h := run * multiplier
 	t.bloom[h>>(64-t.words)] |= 1<<(h>>firstBit&63) | 1<<(h>>secondBit&63)
-	at := h >> (64 - slotBits)
+	at := h >> (64 - t.slotBits)
 	for t.slots[at].count != 0 {
-		at = (at + 1) & (1<<slotBits - 1)
+		at = (at + 1) & (1<<t.slotBits - 1)
 	}
 	t.slots[at] = slot{run, int32(len(t.places)), int32(len(places))}
 	t.places = append(t.places, places...)
@@ -111,7 +115,7 @@ func (t *tier) may(eight uint64) bool {
 // lookup returns the places of the run, none when no literal has it.
 func (t *tier) lookup(eight uint64) []place {
 	run := eight << t.shift
-	for at := run * multiplier >> (64 - slotBits); t.slots[at].count != 0; at = (at + 1) & (1<<slotBits - 1) {
+	for at := run * multiplier >> (64 - t.slotBits); t.slots[at].count != 0; at = (at + 1) & (1<<t.slotBits - 1) {
 		if found := t.slots[at]; found.run == run {
 			return t.places[found.first : found.first+found.count]
 		}

@@ -18,6 +18,8 @@ type view struct {
 	after  [][]byte
 	before []byte
 	looked bool
+	// short says that there are no more lines behind than after holds.
+	short bool
 	// ends are where the lines of after end in the block.
 	ends []int
 }
@@ -84,6 +86,7 @@ func (f found) yieldsTo(other found) bool {
 func (f found) symptom() bool { return f.Role == RoleOrigin || f.Role == RoleEcho }
 
 func (s *scanner) view() *view {
+	s.spent = 0
 	return &view{scan: s, pieces: unwrap(s.block.data[s.begin:s.end])}
 }
 
@@ -94,10 +97,17 @@ func (s *scanner) attempt(v *view, i int32, skipped int, join bool) bool {
 		return false
 	}
 	of := &s.signatures[i]
-	for at, piece := range v.pieces {
+	pieces := v.pieces
+	if of.Lines > 1 && len(pieces) > 1 { // its lines are the pieces
+		pieces = pieces[:1]
+	}
+	for at, piece := range pieces {
 		text, where := s.match(v, i, piece, join)
 		if where != nil && s.keep(i, at, piece, text, where, skipped) {
 			s.hush(v, of, bytes.Count(text[:where[1]], []byte{'\n'}))
+			if join {
+				s.vain[i]--
+			}
 			return true
 		}
 	}
@@ -109,20 +119,45 @@ func (s *scanner) attempt(v *view, i int32, skipped int, join bool) bool {
 	return false
 }
 
+const (
+	// longLine is the length from which on a pattern sees what surrounds its literal,
+	// not the line: so much before, the rest behind.
+	longLine, beforeLiteral = 4 << 10, 1 << 10
+	// maxSpent bounds what the patterns of all candidates see of one line, so that a
+	// line made of all literals costs no more than many lines.
+	maxSpent = 2 << 20
+)
+
 // match looks for the pattern of a signature in a piece, or over its edges.
 func (s *scanner) match(v *view, i int32, piece unwrapped, join bool) (text []byte, where []int) {
 	of, pattern := &s.signatures[i], s.patterns[i].regexp()
 	switch {
-	case !join && of.Lines > 1:
-		text = v.span(piece, of.Lines)
-	case !join:
-		text = piece.text
-	case of.Sampled || s.vain[i] > maxVain:
+	case s.spent > maxSpent:
 		return nil, nil
-	default:
+	case join && (of.Sampled || s.vain[i] > maxVain):
+		return nil, nil
+	case join:
+		s.spent += 4 * len(piece.text)
 		return v.wrapped(pattern, piece)
+	case of.Lines > 1:
+		text = v.span(piece, of.Lines)
+	default:
+		text = v.near(piece, s.places[i])
 	}
+	s.spent += len(text)
 	return text, pattern.FindSubmatchIndex(text)
+}
+
+// near is the piece, or what surrounds a place in a long line.
+func (v *view) near(piece unwrapped, place int) []byte {
+	s := v.scan
+	if len(piece.text) <= longLine || len(v.pieces) > 1 {
+		return piece.text
+	}
+	if place-s.begin < longLine-beforeLiteral {
+		return piece.text[:longLine]
+	}
+	return s.block.data[max(s.begin, place-beforeLiteral):min(s.end, place+longLine-beforeLiteral)]
 }
 
 // hush notes how far a harmless message over many lines reaches: what stands in it
@@ -168,42 +203,52 @@ func quoted(text []byte, found []int) []byte {
 	return text[begin:end]
 }
 
-// span is the piece with the lines behind it, each without its wrapping.
+// span is the piece with the lines behind it, each without its wrapping: the other
+// pieces of a line that was wrapped as JSON, then the next lines.
 func (v *view) span(piece unwrapped, lines int) []byte {
-	v.look(maxLines)
-	out := bytes.Clone(piece.text)
+	out := bytes.Clone(piece.text[:min(len(piece.text), ahead)])
+	for _, more := range v.pieces[1:] {
+		if len(out) > maxLine {
+			return out
+		}
+		out = append(append(out, '\n'), more.text...)
+	}
+	v.look(lines - 1)
 	for _, line := range v.after[:min(lines-1, len(v.after))] {
 		out = append(append(out, '\n'), line...)
 	}
 	return out
 }
 
-// look finds the neighbours, so many behind.
+// look finds the neighbours, so many behind, as far as a message may reach.
 func (v *view) look(lines int) {
-	if v.looked && len(v.after) >= lines {
+	if v.looked && (len(v.after) >= lines || v.short) {
 		return
 	}
 	s := v.scan
 	text := s.block.text()
+	reach := min(len(text), s.end+ahead)
 	v.looked, v.after, v.ends = true, v.after[:0], v.ends[:0]
-	for at := s.end; at < len(text) && len(v.after) < lines; {
+	at := s.end
+	for at < reach && len(v.after) < lines {
 		at++ // over the break
 		if text[at-1] == '\r' && at < len(text) && text[at] == '\n' {
 			at++
 		}
-		end := len(text)
-		if found := bytes.IndexAny(text[at:], "\r\n"); found >= 0 {
+		end := max(at, reach)
+		if found := bytes.IndexAny(text[at:end], "\r\n"); found >= 0 {
 			end = at + found
 		}
 		v.after, v.ends = append(v.after, bare(text[at:end])), append(v.ends, end)
 		at = end
 	}
+	v.short = len(v.after) < lines
 	if s.begin > 0 {
 		end := s.begin - 1
 		if end > 0 && text[end] == '\n' && text[end-1] == '\r' {
 			end--
 		}
-		from := max(0, end-behind)
+		from := max(0, end-maxWrapped-1)
 		v.before = bare(text[from+lastBreak(text[from:end])+1 : end])
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -96,9 +98,13 @@ type hearing struct {
 // heard is what is kept of one text.
 type heard struct {
 	quotes []Quote
-	kept   map[string]int
+	kept   map[kindOfLine]keeping
 	ranks  map[int]bool
 }
+
+// maxRank bounds the numbers that are taken for ranks: no job has more, and a text
+// may hold any number.
+const maxRank = 1<<16 - 1
 
 // maxQuotes bounds the lines kept of one verdict, per signature.
 const maxQuotes = 3
@@ -106,11 +112,11 @@ const maxQuotes = 3
 // add records a match. The launchers' prefix tells the ranks of a single text.
 func (h *hearing) add(text int, file string, m Match) {
 	into, rank, single := &h.texts[text], text, len(h.texts) == 1
-	if single && m.Process != noRank {
+	if single && m.Process != noRank && m.Process <= maxRank {
 		rank = m.Process
 	}
 	if into.kept == nil {
-		into.kept, into.ranks = map[string]int{}, map[int]bool{}
+		into.kept, into.ranks = map[kindOfLine]keeping{}, map[int]bool{}
 	}
 	into.ranks[rank] = true
 	h.collector.Add(rank, orCase(file, textName), m)
@@ -118,18 +124,34 @@ func (h *hearing) add(text int, file string, m Match) {
 	if !single {
 		quote.File = file
 	}
-	if into.kept[m.Signature]++; into.kept[m.Signature] <= maxQuotes {
+	kind := kindOf(m)
+	kept := into.kept[kind]
+	switch {
+	case kept.lines < maxQuotes:
 		into.quotes = append(into.quotes, quote)
+		kept.lines, kept.at = kept.lines+1, len(into.quotes)-1
+	case m.weight() > kept.weight: // the line that says most is always shown
+		into.quotes[kept.at] = quote
 	}
+	kept.weight = max(kept.weight, m.weight())
+	into.kept[kind] = kept
+}
+
+// keeping is what is kept of one kind of line: how many, the weight of the surest
+// and where the latest stands.
+type keeping struct {
+	lines, at int
+	weight    float64
 }
 
 func (h *hearing) verdict() Verdict {
 	seen := h.collector.Observations()
-	ranks := len(h.texts)
-	if ranks == 1 {
-		ranks = len(h.texts[0].ranks)
+	in := Input{Ranks: len(h.texts), Observations: seen, Texts: len(h.texts)}
+	if len(h.texts) == 1 {
+		in.Spoke = slices.Sorted(maps.Keys(h.texts[0].ranks))
+		in.Ranks = len(in.Spoke)
 	}
-	cause, others := judgeText(Input{Ranks: ranks, Observations: seen, Texts: len(h.texts)})
+	cause, others := judgeText(in)
 	v := Verdict{
 		FailureCase: cause.FailureCase, RootCause: cause.RootCause, Confidence: cause.Confidence, Blamed: cause.Blamed,
 		Evidence: h.evidence(cause), Alternatives: []Alternative{}, Cause: cause, Seen: seen,

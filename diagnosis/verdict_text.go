@@ -23,9 +23,13 @@ func (v Verdict) String() string {
 	var b strings.Builder
 	v.writeTitle(&b)
 	if len(v.Blamed.Names) > 0 {
-		fmt.Fprintf(&b, "  blamed: %s %s\n", v.Blamed.Kind, strings.Join(v.Blamed.Names, ", "))
+		fmt.Fprintf(&b, "  blamed: %s %s\n", v.Blamed.Kind, cut(printable(strings.Join(v.Blamed.Names, ", ")), shownWidth))
 	}
-	writeList(&b, "Why", v.Cause.Reasons[:min(shownReasons, len(v.Cause.Reasons))])
+	var why []string
+	for _, reason := range v.Cause.Reasons[:min(shownReasons, len(v.Cause.Reasons))] {
+		why = append(why, cut(printable(reason), 2*shownWidth))
+	}
+	writeList(&b, "Why", why)
 	writeList(&b, "Lines", v.lines())
 	writeList(&b, "What to do now", v.advice())
 	var others []string

@@ -48,7 +48,7 @@ func decode(file, name string, data []byte) (Runbook, Problems) {
 func confidence(m mapping) float64 {
 	const key = "min_confidence"
 	value, ok := m.number(key)
-	if ok && (value <= 0 || value > 1) {
+	if ok && !(value > 0 && value <= 1) {
 		m.wrong(m.lineOf(key), "%s must lie above 0 and not above 1", key)
 	}
 	return value

@@ -64,6 +64,9 @@ func LoadSignatures(dir string) ([]diagnosis.Signature, error) {
 	if dir == "" {
 		return signatures, problems.orNil()
 	}
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return signatures, append(problems, Problem{File: dir, Text: "there is no such folder of runbooks"}).orNil()
+	}
 	own, wrong := signaturesFrom(os.DirFS(dir), strings.TrimSuffix(dir, "/")+"/")
 	problems = append(problems, wrong...)
 	for _, s := range own {

@@ -2,10 +2,10 @@ package cluster
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -92,7 +92,7 @@ type lineCounter struct {
 
 func (l *lineCounter) Read(p []byte) (int, error) {
 	n, err := l.in.Read(p)
-	l.count += strings.Count(string(p[:n]), "\n")
+	l.count += bytes.Count(p[:n], []byte{'\n'})
 	if n > 0 {
 		l.pending = p[n-1] != '\n'
 	}

@@ -109,7 +109,7 @@ func (h *Hands) readLog(ctx context.Context, params steps.AwaitRanksParams, log 
 		return classify(err, "reading the log of pod %s", log.rank.Pod)
 	}
 	defer stream.Close()
-	fresh := &freshLines{in: bufio.NewReaderSize(redact.Reader(stream), 64<<10), after: log.since}
+	fresh := &freshLines{in: bufio.NewReaderSize(redact.Reader(stream), 64<<10), since: log.since, after: log.since}
 	err = h.Signatures.Scan(ctx, fresh, func(match diagnosis.Match) error {
 		match.Line += log.lines
 		collector.Add(log.rank.Index, "pod/"+log.rank.Pod, match)
@@ -128,22 +128,25 @@ func (h *Hands) readLog(ctx context.Context, params steps.AwaitRanksParams, log 
 // keeps the stamp of the last whole one: the API's sinceTime counts in whole
 // seconds, so that the next read begins with lines that were read already.
 type freshLines struct {
-	in    *bufio.Reader
-	after time.Time
-	lines int
-	left  []byte
+	in *bufio.Reader
+	// since is the stamp up to which lines were read before, after that of the
+	// latest whole line.
+	since, after time.Time
+	lines        int
+	left         []byte
 }
 
 func (f *freshLines) Read(p []byte) (int, error) {
 	for len(f.left) == 0 {
 		line, err := f.in.ReadSlice('\n')
 		if errors.Is(err, bufio.ErrBufferFull) {
+			line = append(bytes.Clone(line), '\n') // the buffer is used again for the rest
 			err = f.skipRest()
 		}
 		if err != nil {
 			return 0, err // a line without an end is read again, whole
 		}
-		if stamp, ok := stampOf(line); ok && stamp.After(f.after) {
+		if stamp, ok := stampOf(line); ok && stamp.After(f.since) {
 			f.after, f.left = stamp, line
 			f.lines++
 		}
