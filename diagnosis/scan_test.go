@@ -195,3 +195,110 @@ func TestLogOfOneError(t *testing.T) {
 		t.Errorf("%d of %d lines were looked at", len(matches), lines)
 	}
 }
+
+// TestWordsWithinWords: a literal that holds another, and is known by a later piece,
+// is told after it though it begins before.
+func TestWordsWithinWords(t *testing.T) {
+	s := two()[1]
+	s.Sampled, s.Literals, s.Pattern = true, []string{"a step of throughput 0.0 tokens", "throughput"}, `a step (?P<step>of)`
+	s.Examples, s.NearMisses = []string{"a step of throughput 0.0 tokens"}, []string{"steps"}
+	c, err := NewClassifier([]Signature{s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := 0
+	for _, m := range scan(t, c, strings.NewReader(strings.Repeat("a step of throughput 0.0 tokens\n", 100))) {
+		counted += 1 + m.Skipped
+	}
+	if counted != 100 {
+		t.Errorf("%d of 100 lines counted", counted)
+	}
+}
+
+// TestOrderOfSampled: two signatures of which lines are passed over are told in the
+// order of their lines all the same.
+func TestOrderOfSampled(t *testing.T) {
+	signatures := two()
+	signatures[0].Sampled, signatures[0].Role, signatures[1].Sampled = true, RoleContext, true
+	c, err := NewClassifier(signatures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := strings.Repeat("a step 1\n", 30) + strings.Repeat("closed by peer x\n", 3) + strings.Repeat("a step 2\n", 30)
+	line := 0
+	for _, m := range scan(t, c, strings.NewReader(text)) {
+		if m.Line < line {
+			t.Errorf("line %d is told after line %d", m.Line, line)
+		}
+		line = m.Line
+	}
+}
+
+// TestAtTheBorderOfBlocks: what stands before a literal is seen wherever the border
+// of a block falls, in a long line and in a message that was wrapped.
+func TestAtTheBorderOfBlocks(t *testing.T) {
+	s := two()[0]
+	s.Pattern, s.Examples = `rank (?P<rank>\d+) *was closed by peer`, []string{"rank 7 was closed by peer x"}
+	c, err := NewClassifier([]Signature{s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"rank 7 was closed by peer n", "rank 7\n was closed by peer n"} {
+		for _, filler := range []string{strings.Repeat("z", 99) + "\n", strings.Repeat("z", 100)} {
+			if strings.Contains(text, "\n") && filler[99] != '\n' {
+				continue // so long a line was not wrapped
+			}
+			for shift := -60; shift < 60; shift++ {
+				before := strings.Repeat(filler, (blockSize-ahead)/100+1)[:blockSize-ahead+shift]
+				if filler[99] == '\n' {
+					before += "\n"
+				}
+				got := scan(t, c, strings.NewReader(before+text+strings.Repeat("\n"+strings.Repeat("y", 99), 400)))
+				if len(got) != 1 || got[0].Captures["rank"] != "7" {
+					t.Fatalf("%q after %d bytes: %d matches", text, len(before), len(got))
+				}
+			}
+		}
+	}
+}
+
+// TestManyLinesInOneJSON: the lines of a message that a logger wrapped as JSON are
+// its pieces.
+func TestManyLinesInOneJSON(t *testing.T) {
+	s := two()[1]
+	s.Literals, s.Lines, s.Pattern = []string{"Remapped Rows"}, 4, `(?s)Remapped Rows.*?Pending\s*: (?P<step>Yes)`
+	s.Examples, s.NearMisses = []string{"Remapped Rows\n Pending : Yes"}, []string{"Remapped Rows"}
+	c, err := NewClassifier([]Signature{s})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{`{"log":"Remapped Rows\n Correctable: 1\n Pending : Yes\n"}`, `{"level":"info","msg":"Remapped Rows\n Correctable: 1\n Pending : Yes"}`} {
+		if got := scan(t, c, strings.NewReader(text)); len(got) != 1 || got[0].Captures["step"] != "Yes" {
+			t.Errorf("%s: got %+v", text, got)
+		}
+	}
+}
+
+// TestLineOfEverything: a line that holds every literal costs no more than many
+// lines, and a block can be left in its middle.
+func TestLineOfEverything(t *testing.T) {
+	signatures := two()
+	for i := range 400 {
+		s := signatures[0]
+		s.ID, s.Literals = fmt.Sprintf("word-%d", i), []string{fmt.Sprintf("word%03dword", i)}
+		s.Pattern, s.Examples = fmt.Sprintf(`(?s)x.*y.*word%03dword never`, i), []string{fmt.Sprintf("x y word%03dword never", i)}
+		signatures = append(signatures, s)
+	}
+	c, err := NewClassifier(signatures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line strings.Builder
+	for i := range 400 {
+		fmt.Fprintf(&line, "xyxyxyxy word%03dword ", i)
+	}
+	text := strings.Repeat(line.String()+"\n", 20) + "closed by peer n\n"
+	if got := scan(t, c, strings.NewReader(text)); len(got) != 1 {
+		t.Errorf("%d matches, want the one behind it all", len(got))
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -75,7 +76,8 @@ func (c *Classifier) DiagnoseText(ctx context.Context, kind string, logs ...Log)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, log := range logs {
 		group.Go(func() error {
-			if err := c.Scan(ctx, log.Content, func(m Match) error { h.add(i, log.Name, m); return nil }); err != nil {
+			content := &counted{in: log.Content, bytes: &h.bytes}
+			if err := c.Scan(ctx, content, func(m Match) error { h.add(i, log.Name, m); return nil }); err != nil {
 				return fmt.Errorf("reading %s: %w", orCase(log.Name, "the text"), err)
 			}
 			return nil
@@ -93,6 +95,19 @@ func (c *Classifier) DiagnoseText(ctx context.Context, kind string, logs ...Log)
 type hearing struct {
 	collector *Collector
 	texts     []heard
+	bytes     atomic.Int64
+}
+
+// counted counts what is read through it.
+type counted struct {
+	in    io.Reader
+	bytes *atomic.Int64
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	c.bytes.Add(int64(n))
+	return n, err
 }
 
 // heard is what is kept of one text.
@@ -152,6 +167,9 @@ func (h *hearing) verdict() Verdict {
 		in.Ranks = len(in.Spoke)
 	}
 	cause, others := judgeText(in)
+	if h.bytes.Load() == 0 {
+		cause.Reasons = []string{"There is no text: nothing was read."}
+	}
 	v := Verdict{
 		FailureCase: cause.FailureCase, RootCause: cause.RootCause, Confidence: cause.Confidence, Blamed: cause.Blamed,
 		Evidence: h.evidence(cause), Alternatives: []Alternative{}, Cause: cause, Seen: seen,

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -81,7 +85,6 @@ func inputOf(args []string, asJSON, asJSONL bool) error {
 
 func diagnoseLogs(cmd *cobra.Command, classifier *diagnosis.Classifier, names []string, asJSON bool) error {
 	logs, err := openLogs(cmd.InOrStdin(), names)
-	defer closeLogs(logs)
 	if err != nil {
 		return &exit{notPossible, err}
 	}
@@ -92,28 +95,74 @@ func diagnoseLogs(cmd *cobra.Command, classifier *diagnosis.Classifier, names []
 	return diagnosed(err)
 }
 
+// openLogs opens what is to be read, each when its turn comes, so that a thousand
+// ranks need no thousand descriptors. What cannot be read at all is found at once.
 func openLogs(stdin io.Reader, names []string) ([]diagnosis.Log, error) {
 	var logs []diagnosis.Log
 	for _, name := range names {
 		if name == "-" {
-			logs = append(logs, diagnosis.Log{Name: "standard input", Content: io.NopCloser(stdin)})
+			logs = append(logs, diagnosis.Log{Name: "standard input", Content: &logText{name: "standard input", open: func() (io.Reader, error) { return stdin, nil }}})
 			continue
 		}
-		file, err := os.Open(name)
-		if err != nil {
-			return logs, fmt.Errorf("opening a log: %w", err)
+		info, err := os.Stat(name)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("opening a log: %w", err)
+		case info.IsDir():
+			return nil, fmt.Errorf("%s is a folder: give the logs in it, %s", name, filepath.Join(name, "*"))
 		}
-		logs = append(logs, diagnosis.Log{Name: name, Content: file})
+		logs = append(logs, diagnosis.Log{Name: name, Content: &logText{name: name, open: func() (io.Reader, error) { return os.Open(name) }}})
 	}
 	return logs, nil
 }
 
-func closeLogs(logs []diagnosis.Log) {
-	for _, log := range logs {
-		if file, ok := log.Content.(io.Closer); ok {
-			file.Close()
+// logText is a log that is opened when it is first read, unpacked when it is
+// compressed, and refused when it is no text.
+type logText struct {
+	name string
+	open func() (io.Reader, error)
+	file io.Reader
+	in   io.Reader
+}
+
+func (l *logText) Read(p []byte) (int, error) {
+	if l.in == nil {
+		var err error
+		if l.file, err = l.open(); err != nil {
+			return 0, err
+		}
+		if l.in, err = asText(l.name, l.file); err != nil {
+			l.close()
+			return 0, err
 		}
 	}
+	n, err := l.in.Read(p)
+	if err != nil {
+		l.close()
+	}
+	return n, err
+}
+
+func (l *logText) close() {
+	if file, ok := l.file.(io.Closer); ok {
+		file.Close()
+	}
+}
+
+// asText looks at the begin of a log.
+func asText(name string, in io.Reader) (io.Reader, error) {
+	const enough = 512
+	begin := bufio.NewReaderSize(in, 64<<10)
+	head, _ := begin.Peek(enough)
+	switch {
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return gzip.NewReader(begin)
+	case bytes.HasPrefix(head, []byte{0xff, 0xfe}), bytes.HasPrefix(head, []byte{0xfe, 0xff}):
+		return nil, fmt.Errorf("%s is UTF-16: give it as UTF-8, iconv -f UTF-16 -t UTF-8 %s", name, name)
+	case bytes.IndexByte(head, 0) >= 0:
+		return nil, fmt.Errorf("%s is no text: it holds zero bytes", name)
+	}
+	return begin, nil
 }
 
 // diagnosed maps an error to an exit code: input that cannot be understood is
@@ -121,8 +170,10 @@ func closeLogs(logs []diagnosis.Log) {
 func diagnosed(err error) error {
 	var fault *incident.Fault
 	switch {
-	case err == nil, errors.Is(err, context.Canceled):
-		return err
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled):
+		return &exit{interrupted, errors.New("interrupted")}
 	case errors.As(err, &fault) && fault.Kind == incident.Invalid:
 		return &exit{wrongUse, err}
 	default:

@@ -18,7 +18,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second interrupt ends what cannot be interrupted, a read from a terminal
 	os.Exit(run(ctx, command()))
 }
 
@@ -43,6 +43,7 @@ const (
 	badNews     = 1 // the answer is bad news that was asked for
 	wrongUse    = 2
 	notPossible = 3 // no connection, no such incident, ...
+	interrupted = 130
 )
 
 // exit is an error with its exit code; err nil means that all was said.
