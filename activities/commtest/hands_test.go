@@ -148,6 +148,7 @@ func TestSecurityFollowsTheNamespace(t *testing.T) {
 
 func TestRunThatIsNoTest(t *testing.T) {
 	base := params()
+	base.Settings.StartDeadline, base.Settings.Deadline = 300*time.Millisecond, 300*time.Millisecond
 	for name, c := range map[string]struct {
 		pod  func(rank int) *corev1.Pod
 		more []runtime.Object
@@ -219,7 +220,6 @@ func waitingPod(p steps.RunCommTestParams, rank int, reason, message string) *co
 // watch is closed by the server in between.
 func TestRunFollowsThePods(t *testing.T) {
 	p := params()
-	p.Settings.StartDeadline, p.Settings.Deadline = 20*time.Second, 20*time.Second
 	w := newWorld(t)
 	w.pod, w.logs = func(rank int) *corev1.Pod { return podOf(p, rank) }, logsOf(p)
 	w.logs["ct-1-2-x2"] = strings.Split(w.logs["ct-1-2-x2"], "\n")[0] + "\n" +
@@ -253,7 +253,6 @@ func TestRunFollowsThePods(t *testing.T) {
 
 func TestRunResumesAnExpiredWatch(t *testing.T) {
 	p := params()
-	p.Settings.StartDeadline, p.Settings.Deadline = 20*time.Second, 20*time.Second
 	w := newWorld(t)
 	w.pod, w.logs = func(rank int) *corev1.Pod { return runningPod(p, rank) }, logsOf(p)
 	expired := make(chan struct{})
@@ -396,6 +395,7 @@ func TestRunWhenTheClusterCannotBeAsked(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := params()
+			p.Settings.StartDeadline, p.Settings.Deadline = 300*time.Millisecond, 300*time.Millisecond
 			w := newWorld(t)
 			w.pod = func(rank int) *corev1.Pod { return runningPod(p, rank) }
 			w.PrependReactor(c.verb, c.resource, func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, c.err })
