@@ -18,6 +18,9 @@ import (
 // maxRecord bounds one line of JSONL input, in bytes.
 const maxRecord = 64 << 20
 
+// byteOrderMark is what some editors put before a text.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
 // record is one line of JSONL input.
 type record struct {
 	ID   string  `json:"id"`
@@ -68,7 +71,14 @@ func badInput(err error, line int) error {
 
 func (c *Classifier) judgeRecord(ctx context.Context, line []byte) (Verdict, error) {
 	var r record
-	if err := json.Unmarshal(line, &r); err != nil {
+	err := json.Unmarshal(bytes.TrimPrefix(line, byteOrderMark), &r)
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong) && wrong.Field == "":
+		return Verdict{}, fmt.Errorf("holds a value of type %s, not an object", wrong.Value)
+	case errors.As(err, &wrong):
+		return Verdict{}, fmt.Errorf("%s is of type %s, not a string", wrong.Field, wrong.Value)
+	case err != nil:
 		return Verdict{}, err
 	}
 	switch {

@@ -16,7 +16,7 @@ import (
 const unreachable = "a:1:2 [0] misc/socket.cc:477 NCCL WARN socketStartConnect: Connect to 10.0.0.4<33001> failed : Connection timed out"
 
 func TestRunJSONL(t *testing.T) {
-	in := `{"id":"1","kind":"log","text":"ok\n` + unreachable + `"}
+	in := "\xef\xbb\xbf" + `{"id":"1","kind":"log","text":"ok\n` + unreachable + `"}
 
 {"id":"2","kind":"event","text":"","extra":1}
 `
@@ -51,12 +51,12 @@ func TestRunJSONLBadInput(t *testing.T) {
 	good := `{"id":"1","kind":"log","text":"x"}` + "\n"
 	for name, tc := range map[string]struct{ in, want string }{
 		"no JSON":       {good + "nonsense\n", "input line 2: invalid character"},
-		"wrong type":    {`{"id":"1","kind":"log","text":7}`, "input line 1: json: cannot unmarshal number"},
+		"wrong type":    {`{"id":"1","kind":"log","text":7}`, "input line 1: text is of type number, not a string"},
 		"no id":         {`{"kind":"log","text":"x"}`, "input line 1: id is missing"},
 		"no kind":       {`{"id":"1","text":"x"}`, "input line 1: kind is missing"},
 		"no text":       {"\n\n" + `{"id":"1","kind":"log"}`, "input line 3: text is missing"},
 		"unknown kind":  {`{"id":"1","kind":"poem","text":"x"}`, `input line 1: kind "poem" is none of log, event, metric-alert`},
-		"not an object": {`[1]`, "input line 1: json: cannot unmarshal array"},
+		"not an object": {`[1]`, "input line 1: holds a value of type array, not an object"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
