@@ -32,9 +32,17 @@ type Outcome struct {
 	// Transport is what NCCL said it used: "IB", "Socket", "".
 	Transport string `json:"transport,omitempty"`
 	// FailedNodes did not arrive or reported an error themselves.
-	FailedNodes []string     `json:"failed_nodes,omitempty"`
-	Points      []BusBWPoint `json:"points,omitempty"`
-	Why         string       `json:"why"`
+	FailedNodes []string `json:"failed_nodes,omitempty"`
+	// SlowNodes are named by the ranks' own times: their work took far longer
+	// than that of the others. A hint, not a verdict.
+	SlowNodes []string     `json:"slow_nodes,omitempty"`
+	Points    []BusBWPoint `json:"points,omitempty"`
+	// Tool is the program that measured, "torch" or "nccl-tests".
+	Tool string `json:"tool,omitempty"`
+	// Proved says in a sentence what a pass of this test proves, and what it
+	// does not: a test over gloo says nothing about NCCL.
+	Proved string `json:"proved,omitempty"`
+	Why    string `json:"why"`
 	// Simulated is set when no real GPU took part; reports say so.
 	Simulated bool      `json:"simulated,omitempty"`
 	Evidence  []string  `json:"evidence,omitempty"`
@@ -42,8 +50,10 @@ type Outcome struct {
 	EndedAt   time.Time `json:"ended_at"`
 }
 
-// BusBWPoint is one message size of a sweep.
+// BusBWPoint is one message size of a sweep. Op is "all_reduce",
+// "all_gather" or "sendrecv"; "" stands for all_reduce.
 type BusBWPoint struct {
+	Op        string  `json:"op,omitempty"`
 	Bytes     int64   `json:"bytes"`
 	BusBWGBps float64 `json:"busbw_gbps"`
 }
@@ -63,6 +73,14 @@ type BadPart struct {
 	Confidence float64 `json:"confidence"`
 }
 
+// Suspect is a part that may be bad, with how likely it is so far. Kind and ID
+// are as in BadPart.
+type Suspect struct {
+	Kind        string  `json:"kind"`
+	ID          string  `json:"id"`
+	Probability float64 `json:"probability"`
+}
+
 // Verdict is the end of localisation.
 type Verdict struct {
 	Bad          []BadPart `json:"bad"`
@@ -77,11 +95,15 @@ type Verdict struct {
 // CommTest is a whole communication test for the record. Purpose is
 // "diagnose" or "verify".
 type CommTest struct {
-	Purpose   string    `json:"purpose"`
-	Rounds    int       `json:"rounds"`
-	Tests     int       `json:"tests"`
-	Verdict   Verdict   `json:"verdict"`
-	History   []Round   `json:"history,omitempty"`
+	Purpose string  `json:"purpose"`
+	Rounds  int     `json:"rounds"`
+	Tests   int     `json:"tests"`
+	Verdict Verdict `json:"verdict"`
+	History []Round `json:"history,omitempty"`
+	// Suspects are what is still suspected, most likely first; the list is
+	// short. Cleared counts the nodes that no longer are.
+	Suspects  []Suspect `json:"suspects,omitempty"`
+	Cleared   int       `json:"cleared,omitempty"`
 	StartedAt time.Time `json:"started_at"`
 	EndedAt   time.Time `json:"ended_at"`
 }

@@ -45,6 +45,20 @@ type Approver struct {
 type CommTestSettings struct {
 	Enabled bool   `json:"enabled" yaml:"enabled"`
 	Image   string `json:"image" yaml:"image"`
+	// Tool is "torch" (an Indexed Job with the script in this repository),
+	// "nccl-tests" (an MPIJob) or "auto": nccl-tests when its image is set and
+	// the cluster has MPIJobs, else torch. "" is "torch".
+	Tool string `json:"tool,omitempty" yaml:"tool"`
+	// NCCLTestsImage holds nccl-tests built with MPI, mpirun and sshd.
+	NCCLTestsImage string `json:"nccl_tests_image,omitempty" yaml:"nccl_tests_image"`
+	// Fabric chooses the defaults of what is left open here: "infiniband",
+	// "roce", "efa", "tcp"; "" = nothing is assumed.
+	Fabric string `json:"fabric,omitempty" yaml:"fabric"`
+	// Networks are Multus networks of the test's pods, "namespace/name".
+	Networks []string `json:"networks,omitempty" yaml:"networks"`
+	// SharedMemory is the size of /dev/shm, "16Gi"; "" = bounded by the pod's
+	// memory only.
+	SharedMemory string `json:"shared_memory,omitempty" yaml:"shared_memory"`
 	// GPUsPerNode is requested by each test pod.
 	GPUsPerNode int `json:"gpus_per_node" yaml:"gpus_per_node"`
 	// Resources are further requests of each pod, RDMA devices above all:
@@ -54,8 +68,11 @@ type CommTestSettings struct {
 	Tolerations []Toleration      `json:"tolerations,omitempty" yaml:"tolerations"`
 	HostNetwork bool              `json:"host_network,omitempty" yaml:"host_network"`
 	// ExpectedBusBWGBps is the bus bandwidth of a healthy group at the largest
-	// message; 0 = unknown, then only peers are compared.
+	// message; 0 = what is known of GPU product and fabric, or unknown: then only
+	// peers are compared.
 	ExpectedBusBWGBps float64 `json:"expected_busbw_gbps" yaml:"expected_busbw_gbps"`
+	// LocalBusBWGBps is the same for a group of one node (NVLink).
+	LocalBusBWGBps float64 `json:"local_busbw_gbps,omitempty" yaml:"local_busbw_gbps"`
 	// SlowBelow is the share of the expectation under which a group is slow.
 	SlowBelow float64 `json:"slow_below" yaml:"slow_below"`
 	// StartDeadline: pods that do not all run by then make the outcome "error".

@@ -32,6 +32,10 @@ const errorsInARow = 2
 type Step struct {
 	Groups  []incident.Group
 	Verdict *incident.Verdict
+	// Suspects are what is still suspected, most likely first, at most eight.
+	// Cleared counts the nodes that no longer are.
+	Suspects []incident.Suspect
+	Cleared  int
 }
 
 // Next answers what to do after the given rounds. It never fails: rounds that
