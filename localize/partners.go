@@ -5,70 +5,69 @@ import (
 	"slices"
 )
 
-// suspicion is, by node, the weight of the explanations that blame it as a
-// node or as an end of a link.
-func (s *state) suspicion(ranked []explanation) []float64 {
-	weight := make([]float64, len(s.site.nodes))
-	for _, e := range ranked {
-		for _, p := range e.parts {
-			switch p.kind {
-			case "node":
-				weight[p.a] += e.weight
-			case "link":
-				weight[p.a] += e.weight
-				weight[p.b] += e.weight
-			}
-		}
-	}
-	return weight
-}
+// few nodes have too few others to prove them bad with.
+const few = 3
 
-// withPartners offers rounds that pair the worst suspects with proven nodes,
-// for few and for many suspects.
-func (s *state) withPartners(ranked []explanation) [][]group {
-	weight := s.suspicion(ranked)
-	suspects := s.site.all()
-	slices.SortStableFunc(suspects, func(a, b int) int { return cmp.Compare(weight[b], weight[a]) })
+// withPartners offers rounds that pair the worst suspects, few and many, with
+// nodes that passed, alone or while all others are tested together.
+func (s *state) withPartners() [][]group {
+	suspects := s.free(s.site.all())
+	slices.SortStableFunc(suspects, func(a, b int) int { return cmp.Compare(s.suspicion(b), s.suspicion(a)) })
 	var offers [][]group
-	for count := 1; count <= len(suspects)/2; count *= 2 {
-		if pairs := s.pair(suspects[:count], weight); len(pairs) > 0 {
-			offers = append(offers, pairs)
+	for count := 1; count <= min(len(suspects)/2, maxGroups-1); count *= 2 {
+		if s.suspicion(suspects[count-1]) < 0.005 {
+			break
+		}
+		pairs := s.pairUp(suspects[:count])
+		if len(pairs) == 0 {
+			continue
+		}
+		offers = append(offers, pairs)
+		if rest := without(s.free(s.site.all()), pairs); len(rest) > 1 {
+			offers = append(offers, append(slices.Clone(pairs), rest))
 		}
 	}
 	return offers
 }
 
-// pair gives each suspect a partner of its own that passed with others and is
-// no suspect here; one that it has not been tested with alone, from its own
-// leaf where there is one, so that the pair crosses as little as possible.
-func (s *state) pair(suspects group, weight []float64) []group {
-	good := proven(s.site, s.tests)
+// suspicion is how far a node is blamed, by itself or as an end of a link.
+func (s *state) suspicion(node int) float64 { return s.belief.node[node] + s.belief.link[node] }
+
+// pairUp gives each suspect a partner of its own.
+func (s *state) pairUp(suspects group) []group {
+	taken := map[int]bool{}
 	for _, suspect := range suspects {
-		good[suspect] = false
+		taken[suspect] = true
 	}
 	var pairs []group
+	all := s.free(s.site.all())
 	for _, suspect := range suspects {
-		partner := s.partner(suspect, good, weight)
-		if partner < 0 {
-			continue
+		if partner := s.partner(suspect, all, taken); partner >= 0 {
+			taken[partner] = true
+			pairs = append(pairs, ascending(suspect, partner))
 		}
-		good[partner] = false
-		pairs = append(pairs, ascending(suspect, partner))
 	}
 	return pairs
 }
 
-func (s *state) partner(suspect int, good []bool, weight []float64) int {
+// partner finds the best company for a suspect: proven, hardly suspected, not
+// met alone before, and from its own leaf, so that the pair crosses as little
+// as possible. -1 when there is nobody.
+func (s *state) partner(suspect int, among group, taken map[int]bool) int {
 	best, bestScore := -1, 0.0
-	for node := range s.site.nodes {
-		if !good[node] || node == suspect || weight[node] > 0.3 {
+	for _, node := range among {
+		doubt := s.suspicion(node)
+		if taken[node] || node == suspect || doubt > 0.3 {
 			continue
 		}
-		score := 1 - weight[node]
+		score := 1 - 3*doubt
+		if s.proven[node] {
+			score++
+		}
 		if s.site.nodes[node].Leaf == s.site.nodes[suspect].Leaf {
 			score += 0.1
 		}
-		if s.metAlone(suspect, node) {
+		if s.met[ascendingPair(suspect, node)] {
 			score -= 10
 		}
 		if best < 0 || score > bestScore {
@@ -78,7 +77,26 @@ func (s *state) partner(suspect int, good []bool, weight []float64) int {
 	return best
 }
 
-func (s *state) metAlone(a, b int) bool {
-	pair := ascending(a, b)
-	return slices.ContainsFunc(s.tests, func(t test) bool { return slices.Equal(t.group, pair) })
+func ascendingPair(a, b int) [2]int { return [2]int{min(a, b), max(a, b)} }
+
+// pairsMet are the pairs that were tested alone.
+func pairsMet(tests []test) map[[2]int]bool {
+	met := map[[2]int]bool{}
+	for _, t := range tests {
+		if len(t.group) == 2 {
+			met[ascendingPair(t.group[0], t.group[1])] = true
+		}
+	}
+	return met
+}
+
+// without leaves out the nodes of some groups.
+func without(nodes group, groups []group) group {
+	out := map[int]bool{}
+	for _, g := range groups {
+		for _, node := range g {
+			out[node] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(nodes), func(node int) bool { return out[node] })
 }

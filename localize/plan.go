@@ -2,6 +2,7 @@ package localize
 
 import (
 	"fmt"
+	"slices"
 
 	"gpumedic/incident"
 )
@@ -16,12 +17,13 @@ type Input struct {
 	// groups are compared with each other.
 	ExpectedGBps float64
 	// MaxRounds is the budget; 0 means DefaultMaxRounds. With 1 all nodes are
-	// tested together once, which tells clean from not clean.
+	// tested together once; a pass is then called clean.
 	MaxRounds int
 }
 
-// DefaultMaxRounds is enough for two bad nodes among a hundred.
-const DefaultMaxRounds = 12
+// DefaultMaxRounds is enough for a bad link among a thousand nodes, which takes
+// a round for every bit and a half.
+const DefaultMaxRounds = 24
 
 // errorsInARow is after how many rounds without any answer we give up: one
 // retry.
@@ -41,27 +43,20 @@ type Step struct {
 // Next answers what to do after the given rounds. It never fails: rounds that
 // make no sense end inconclusive.
 func Next(in Input, rounds []incident.Round) Step {
-	site := newSite(in.Nodes)
-	state := &state{in: in, site: site, rounds: rounds, tests: readTests(in, site, rounds)}
-	if len(site.nodes) == 0 {
-		return state.inconclusive("there are no nodes to test")
+	s := newState(in, rounds)
+	switch {
+	case len(s.site.nodes) == 0:
+		return s.inconclusive("there are no nodes to test")
+	case s.unanswered() >= errorsInARow || !s.answered() && len(rounds) > 0 && s.spent():
+		return s.inconclusive("the tests could not be run: " + s.lastError())
+	case len(s.site.nodes) == 1:
+		return s.alone()
+	case len(rounds) == 0 && !s.hasSuspect():
+		return s.round([]group{s.site.all()})
+	case len(rounds) > 0 && !s.answered():
+		return s.round(even(s.site.all(), max(1, min(8, len(s.site.nodes)/2))))
 	}
-	if len(rounds) == 0 {
-		return state.round([]group{site.all()})
-	}
-	if state.unanswered() >= errorsInARow || !state.answered() && state.spent() {
-		return state.inconclusive("the tests could not be run: " + state.lastError())
-	}
-	if !state.answered() {
-		return state.round([]group{site.all()})
-	}
-	if len(site.nodes) == 1 {
-		return state.alone()
-	}
-	if state.allPassed() {
-		return state.cleanUnlessSlow()
-	}
-	return state.search()
+	return s.search()
 }
 
 // state is everything that one call of Next knows.
@@ -70,6 +65,17 @@ type state struct {
 	site   *site
 	rounds []incident.Round
 	tests  []test
+	belief *belief
+	proven []bool
+	met    map[[2]int]bool
+	stuck  []setback // by node
+}
+
+func newState(in Input, rounds []incident.Round) *state {
+	s := &state{in: in, site: newSite(in.Nodes), rounds: rounds}
+	s.tests = readTests(in, s.site, rounds)
+	s.proven, s.met, s.stuck = proven(s.site, s.tests), pairsMet(s.tests), s.setbacks()
+	return s
 }
 
 func (s *state) budget() int {
@@ -81,47 +87,16 @@ func (s *state) budget() int {
 
 func (s *state) spent() bool { return len(s.rounds) >= s.budget() }
 
-// unanswered counts the rounds at the end in which no test could be run.
-func (s *state) unanswered() int {
-	count := 0
-	for i := len(s.rounds) - 1; i >= 0; i-- {
-		for _, outcome := range s.rounds[i].Outcomes {
-			if outcome.Result != incident.TestError {
-				return count
-			}
-		}
-		count++
-	}
-	return count
-}
-
 func (s *state) answered() bool { return len(s.tests) > 0 }
 
-// allPassed: every test of all nodes together passed, and nothing else failed.
-func (s *state) allPassed() bool {
-	together := false
-	for _, test := range s.tests {
-		if test.failed {
-			return false
+// hasSuspect says whether the prior names somebody worth a test of their own.
+func (s *state) hasSuspect() bool {
+	for _, node := range s.site.nodes {
+		if s.in.Prior[node.Name] >= 0.1 {
+			return true
 		}
-		together = together || len(test.group) == len(s.site.nodes)
 	}
-	return together
-}
-
-// cleanUnlessSlow: where nobody told what to expect, one more round lets the
-// nodes be compared with each other before they are called clean.
-func (s *state) cleanUnlessSlow() Step {
-	first := s.tests[0]
-	comparable := s.in.ExpectedGBps == 0 && first.busbw > 0 && len(s.site.nodes) >= 4
-	if comparable && len(s.tests) == 1 && !s.spent() {
-		return s.round(s.site.chunks((len(s.site.nodes) + 1) / 2))
-	}
-	why := fmt.Sprintf("all %d nodes together passed", len(s.site.nodes))
-	if s.in.ExpectedGBps == 0 {
-		why += "; what bandwidth to expect was not told"
-	}
-	return s.verdict(incident.Verdict{Clean: true, Why: why})
+	return false
 }
 
 // alone handles a single node: two failures of its own test accuse it.
@@ -134,7 +109,7 @@ func (s *state) alone() Step {
 		failures++
 	}
 	switch {
-	case failures >= 2:
+	case failures >= proofs:
 		return s.verdict(incident.Verdict{
 			Bad: []incident.BadPart{{Kind: "node", ID: name, Confidence: 0.95}},
 			Why: fmt.Sprintf("the test inside %s failed %d times", name, failures),
@@ -147,20 +122,62 @@ func (s *state) alone() Step {
 
 // search weighs the explanations and takes the verdict or the best next round.
 func (s *state) search() Step {
-	ranked := weigh(s.in, s.site, s.tests)
-	if s.convinced(ranked) {
-		return s.convict(ranked[0])
+	s.belief = believe(newField(s.in, s.site, s.tests))
+	certain := s.certain()
+	decided := s.decided(certain)
+	switch open := s.unproven(certain); {
+	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain):
+		return s.convict(certain)
+	case s.spent():
+		return s.outOfBudget(certain, decided && len(open) == 0 && !s.infraOpen(certain))
+	default:
+		return s.next(open, decided)
 	}
-	if s.spent() {
-		return s.inconclusive(fmt.Sprintf("the budget of %d rounds is spent; still possible: %s", s.budget(), s.names(ranked)))
+}
+
+// next is the round that settles most: what is believed is proved, who was not
+// tested is, and what could not be run is tried again.
+func (s *state) next(open group, decided bool) Step {
+	var groups []group
+	if len(open) > 0 {
+		groups = s.proof(open)
 	}
-	if groups := s.proof(ranked); groups != nil {
-		return s.round(groups)
+	if len(groups) == 0 && s.infraOpen(s.certain()) {
+		groups = s.runnable(s.infraProof())
 	}
-	if groups := s.best(ranked); groups != nil {
-		return s.round(groups)
+	if len(groups) == 0 && !decided {
+		groups = s.wanted()
 	}
-	return s.inconclusive("no further test can tell these apart: " + s.names(ranked))
+	groups = append(groups, s.retries(groups)...)
+	if len(groups) == 0 {
+		return s.stuckBetween(open, decided)
+	}
+	return s.round(groups)
+}
+
+// wanted is the round that tells most. Before anybody is looked for, it must be
+// likely that anything is bad at all: that is asked of all nodes together.
+func (s *state) wanted() []group {
+	all := s.runnable([]group{s.free(s.site.all())})
+	if groups := s.peers(); groups != nil {
+		return groups
+	}
+	if s.doubtful() && len(all) > 0 {
+		return all
+	}
+	groups := s.best()
+	if len(groups) == 0 && len(s.certain()) == 0 && !s.allPassed(cleanPasses) {
+		return all
+	}
+	return groups
+}
+
+// doubtful: it may well be that nothing is bad, and nobody stands out.
+func (s *state) doubtful() bool {
+	if len(s.tests) == 0 || 1-s.belief.apart(nil, nil) < doubt {
+		return false
+	}
+	return !slices.ContainsFunc(s.belief.verdicts, func(v blamed) bool { return s.shown(v) >= standsOut })
 }
 
 // round turns index groups into named ones.
@@ -173,5 +190,5 @@ func (s *state) round(groups []group) Step {
 		}
 		step.Groups = append(step.Groups, named)
 	}
-	return step
+	return s.tell(step)
 }

@@ -16,12 +16,13 @@ type site struct {
 	nodes   []incident.Node
 	index   map[string]int // for look-up only, never walked
 	domains []domain
+	// domainsOf lists the domains of every node, by index.
+	domainsOf [][]int32
 }
 
 // domain is a set of nodes behind one switch: a leaf, rack or NVLink domain.
 type domain struct {
 	name    string
-	inside  []bool // by node index
 	members group
 }
 
@@ -45,6 +46,12 @@ func newSite(nodes []incident.Node) *site {
 	s.addDomains(func(n incident.Node) string { return n.Leaf })
 	s.addDomains(func(n incident.Node) string { return n.Rack })
 	s.addDomains(func(n incident.Node) string { return n.NVLinkDomain })
+	s.domainsOf = make([][]int32, len(s.nodes))
+	for d, domain := range s.domains {
+		for _, node := range domain.members {
+			s.domainsOf[node] = append(s.domainsOf[node], int32(d))
+		}
+	}
 	return s
 }
 
@@ -52,20 +59,20 @@ func newSite(nodes []incident.Node) *site {
 // one of all nodes is the infrastructure, and one with the members of an
 // earlier domain is the same switch by another name.
 func (s *site) addDomains(level func(incident.Node) string) {
-	var names []string
-	for _, node := range s.nodes {
-		if name := level(node); name != "" && !slices.Contains(names, name) {
-			names = append(names, name)
+	at := map[string]int{}
+	var found []domain
+	for i, node := range s.nodes {
+		name := level(node)
+		if name == "" {
+			continue
 		}
+		if _, known := at[name]; !known {
+			at[name] = len(found)
+			found = append(found, domain{name: name})
+		}
+		found[at[name]].members = append(found[at[name]].members, i)
 	}
-	for _, name := range names {
-		d := domain{name: name, inside: make([]bool, len(s.nodes))}
-		for i, node := range s.nodes {
-			if level(node) == name {
-				d.inside[i] = true
-				d.members = append(d.members, i)
-			}
-		}
+	for _, d := range found {
 		known := slices.ContainsFunc(s.domains, func(other domain) bool { return slices.Equal(other.members, d.members) })
 		if len(d.members) > 1 && len(d.members) < len(s.nodes) && !known {
 			s.domains = append(s.domains, d)

@@ -1,0 +1,159 @@
+package localize
+
+import (
+	"math"
+	"cmp"
+	"slices"
+)
+
+const (
+	chains = 4
+	// warm moves of each chain are forgotten, then every thin-th explanation of
+	// the moves that follow is kept.
+	warm, moves, thin = 2500, 7000, 7
+	// hottest is the heat that the warm moves begin with.
+	hottest = 8
+	// A chain whose explanations are so much less likely than those of another is
+	// caught in a dead end (a factor of exp(12), more than the ways in which one
+	// bad link may lie among two hundred nodes).
+	deadEnd = 12
+)
+
+// belief is what the tests make likely: explanations drawn in proportion to
+// their likelihood.
+type belief struct {
+	f       *field
+	samples [][]part
+	// node and link are, by node, the share of explanations that blame it as a
+	// node, and as an end of a link.
+	node, link []float64
+	// verdicts are the parts that are named in any explanation, by what a verdict
+	// would call them, with their share; most likely first.
+	verdicts []blamed
+}
+
+// blamed is a part as a verdict names it: in whatever manner it is bad.
+type blamed struct {
+	part  part
+	share float64
+}
+
+func believe(f *field) *belief {
+	b := &belief{f: f, node: make([]float64, len(f.site.nodes)), link: make([]float64, len(f.site.nodes))}
+	from := newProposal(f)
+	var walks [chains]walk
+	best := math.Inf(-1)
+	for seed := range uint64(chains) {
+		walks[seed] = newChain(f, from, seed+1).walk()
+		best = max(best, walks[seed].score)
+	}
+	for _, w := range walks {
+		if w.score > best-deadEnd {
+			b.samples = append(b.samples, w.samples...)
+		}
+	}
+	b.count()
+	b.smooth()
+	return b
+}
+
+// walk is what one chain met, and how likely its explanations were on average.
+type walk struct {
+	samples [][]part
+	score   float64
+}
+
+func (c *chain) walk() walk {
+	for i := range warm {
+		c.heat = math.Pow(hottest, 1-float64(i)/(0.8*warm))
+		c.heat = max(1, c.heat)
+		c.step()
+	}
+	var w walk
+	for range moves / thin {
+		for range thin {
+			c.step()
+		}
+		w.samples = append(w.samples, slices.Clone(c.parts))
+		w.score += c.score / (moves / thin)
+	}
+	return w
+}
+
+// count sums up the samples.
+func (b *belief) count() {
+	one := 1 / float64(len(b.samples))
+	shares := map[part]float64{}
+	for _, sample := range b.samples {
+		var named []part
+		for _, p := range sample {
+			switch p.place {
+			case atNode:
+				b.node[p.a] += one
+			case atLink:
+				b.link[p.a] += one
+				b.link[p.b] += one
+			}
+			if p = p.named(); !slices.Contains(named, p) {
+				named = append(named, p)
+				shares[p] += one
+			}
+		}
+	}
+	for p, share := range shares {
+		b.verdicts = append(b.verdicts, blamed{p, share})
+	}
+	slices.SortFunc(b.verdicts, func(x, y blamed) int { return cmp.Or(cmp.Compare(y.share, x.share), compareParts(x.part, y.part)) })
+}
+
+// named is the part as verdicts call it: a switch is bad, be it dead or only
+// cut off.
+func (p part) named() part {
+	p.manner = hard
+	if p.place == atUplink {
+		p.place = atSwitch
+	}
+	return p
+}
+
+// smooth shares belief among nodes that no test has told apart and nobody
+// suspected more: drawing explanations left it to chance which of them was met.
+func (b *belief) smooth() {
+	for _, cell := range b.f.cells() {
+		for from := 0; from < len(cell); {
+			to := from
+			odds, sum := b.f.odds.node[cell[from]]+b.f.hint[cell[from]], 0.0
+			for ; to < len(cell) && b.f.odds.node[cell[to]]+b.f.hint[cell[to]] == odds; to++ {
+				sum += b.node[cell[to]]
+			}
+			for _, node := range cell[from:to] {
+				b.node[node] = sum / float64(to-from)
+			}
+			from = to
+		}
+	}
+}
+
+// apart is the share of explanations that hold anything but these parts and
+// what they hide: hidden says, by node, who is behind a switch among them.
+func (b *belief) apart(parts []part, hidden []bool) float64 {
+	behind := func(node int32) bool { return hidden != nil && hidden[node] }
+	idle := func(p part) bool {
+		switch p.place {
+		case atNode:
+			return behind(p.a)
+		case atLink:
+			return behind(p.a) || behind(p.b)
+		case atUplink, atSwitch:
+			return behind(int32(b.f.site.domains[p.a].members[0]))
+		}
+		return false
+	}
+	other := 0
+	for _, sample := range b.samples {
+		if slices.ContainsFunc(sample, func(p part) bool { return !slices.Contains(parts, p.named()) && !idle(p) }) {
+			other++
+		}
+	}
+	return float64(other) / float64(len(b.samples))
+}
