@@ -62,9 +62,17 @@ EVAL ?= -wrong
 eval: ## measures the diagnosis of text on labelled failures (CORPUS=FILE.jsonl, EVAL='-wrong -only cuda-oom')
 	@go run ./runbooks/eval $(EVAL) $(CORPUS)
 
+# The whole table takes a quarter of an hour on two cores.
+EVAL_LOCALIZE ?= -seeds 4
+
+.PHONY: eval-localize
+eval-localize: ## measures who-is-bad verdicts in simulated sites (EVAL_LOCALIZE='-sizes 232 -beside -wrong -prior right')
+	@go run ./localize/eval $(EVAL_LOCALIZE)
+
 .PHONY: bench
-bench: ## measures the speed of the diagnosis, also against grep and rg where they are installed
+bench: ## measures the speed of the diagnosis, also against grep and rg where they are installed, and of planning
 	go test ./diagnosis -run '^$$' -bench . -benchmem
+	go test ./localize/simulate -run '^$$' -bench . -benchmem -benchtime 5x
 
 # A minute each; what they find is kept in testdata/fuzz and tried by every make test from then on.
 FUZZTIME ?= 1m

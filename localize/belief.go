@@ -1,8 +1,8 @@
 package localize
 
 import (
-	"math"
 	"cmp"
+	"math"
 	"slices"
 )
 
@@ -135,15 +135,17 @@ func (b *belief) smooth() {
 }
 
 // apart is the share of explanations that hold anything but these parts and
-// what they hide: hidden says, by node, who is behind a switch among them.
+// what they hide. hidden says, by node, of whom nothing can be told; the ways to
+// a bad node are hidden too.
 func (b *belief) apart(parts []part, hidden []bool) float64 {
 	behind := func(node int32) bool { return hidden != nil && hidden[node] }
+	blamed := func(node int32) bool { return slices.Contains(parts, part{place: atNode, a: node}) }
 	idle := func(p part) bool {
 		switch p.place {
 		case atNode:
 			return behind(p.a)
 		case atLink:
-			return behind(p.a) || behind(p.b)
+			return behind(p.a) || behind(p.b) || blamed(p.a) || blamed(p.b)
 		case atUplink, atSwitch:
 			return behind(int32(b.f.site.domains[p.a].members[0]))
 		}

@@ -80,14 +80,30 @@ func (s *state) givenUp() group {
 	return list
 }
 
+// smallGroup is up to which size a planned group lends nobody as a partner.
+const smallGroup = 3
+
+// lend takes the partners of retries out of the planned groups.
+func lend(planned, retries []group) []group {
+	var list []group
+	for _, g := range planned {
+		if g = without(g, retries); len(g) > 0 {
+			list = append(list, g)
+		}
+	}
+	return append(list, retries...)
+}
+
 // retries are groups of nodes whose last test could not be run: the same group
 // once more, then its halves, in the end each node with a partner. Nodes that
 // were never tested for another reason are added.
+//
+// Partners may come out of large planned groups.
 func (s *state) retries(planned []group) []group {
 	taken := map[int]bool{}
 	for _, g := range planned {
 		for _, node := range g {
-			taken[node] = true
+			taken[node] = len(g) <= smallGroup
 		}
 	}
 	var list []group

@@ -67,6 +67,7 @@ func (s *state) partner(suspect int, among group, taken map[int]bool) int {
 		if s.site.nodes[node].Leaf == s.site.nodes[suspect].Leaf {
 			score += 0.1
 		}
+		score -= 0.2 * s.sharedTrouble(suspect, node)
 		if s.met[ascendingPair(suspect, node)] {
 			score -= 10
 		}
@@ -75,6 +76,18 @@ func (s *state) partner(suspect int, among group, taken map[int]bool) int {
 		}
 	}
 	return best
+}
+
+// sharedTrouble counts the bad tests that two nodes were in together: a partner
+// without any leaves no doubt about the way between them.
+func (s *state) sharedTrouble(a, b int) float64 {
+	count := 0.0
+	for _, t := range s.belief.f.together(int32(a), int32(b), nil) {
+		if s.tests[t].bad() {
+			count++
+		}
+	}
+	return count
 }
 
 func ascendingPair(a, b int) [2]int { return [2]int{min(a, b), max(a, b)} }

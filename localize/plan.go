@@ -23,7 +23,7 @@ type Input struct {
 
 // DefaultMaxRounds is enough for a bad link among a thousand nodes, which takes
 // a round for every bit and a half.
-const DefaultMaxRounds = 24
+const DefaultMaxRounds = 40
 
 // errorsInARow is after how many rounds without any answer we give up: one
 // retry.
@@ -129,7 +129,7 @@ func (s *state) search() Step {
 	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain):
 		return s.convict(certain)
 	case s.spent():
-		return s.outOfBudget(certain, decided && len(open) == 0 && !s.infraOpen(certain))
+		return s.outOfBudget(certain)
 	default:
 		return s.next(open, decided)
 	}
@@ -146,9 +146,9 @@ func (s *state) next(open group, decided bool) Step {
 		groups = s.runnable(s.infraProof())
 	}
 	if len(groups) == 0 && !decided {
-		groups = s.wanted()
+		groups = s.wanted(s.certain())
 	}
-	groups = append(groups, s.retries(groups)...)
+	groups = lend(groups, s.retries(groups))
 	if len(groups) == 0 {
 		return s.stuckBetween(open, decided)
 	}
@@ -156,28 +156,50 @@ func (s *state) next(open group, decided bool) Step {
 }
 
 // wanted is the round that tells most. Before anybody is looked for, it must be
-// likely that anything is bad at all: that is asked of all nodes together.
-func (s *state) wanted() []group {
-	all := s.runnable([]group{s.free(s.site.all())})
+// likely that anything else is bad at all: that is asked of all others together.
+func (s *state) wanted(certain []part) []group {
 	if groups := s.peers(); groups != nil {
 		return groups
 	}
-	if s.doubtful() && len(all) > 0 {
-		return all
+	others := s.runnable(s.others(certain))
+	if s.doubtful(certain) && len(others) > 0 && (len(certain) == 0 || s.belief.forecast().gain(others) >= leastBits) {
+		return others
 	}
 	groups := s.best()
-	if len(groups) == 0 && len(s.certain()) == 0 && !s.allPassed(cleanPasses) {
-		return all
+	if len(groups) == 0 && len(certain) == 0 && !s.allPassed(cleanPasses) {
+		return others
 	}
 	return groups
 }
 
-// doubtful: it may well be that nothing is bad, and nobody stands out.
-func (s *state) doubtful() bool {
-	if len(s.tests) == 0 || 1-s.belief.apart(nil, nil) < doubt {
+// doubtful: it may well be that nothing else is bad, and nobody stands out.
+func (s *state) doubtful(certain []part) bool {
+	if len(s.tests) == 0 || 1-s.belief.apart(certain, s.hidden(certain)) < doubt {
 		return false
 	}
-	return !slices.ContainsFunc(s.belief.verdicts, func(v blamed) bool { return s.shown(v) >= standsOut })
+	return !slices.ContainsFunc(s.belief.verdicts, func(v blamed) bool {
+		return s.shown(v) >= standsOut && !slices.Contains(certain, v.part)
+	})
+}
+
+// others are all nodes without those that are certain to be bad; who is behind
+// a bad switch is a group of its own.
+func (s *state) others(certain []part) []group {
+	hidden := s.hidden(certain)
+	var outside, inside group
+	for _, node := range s.free(s.site.all()) {
+		guilty := slices.ContainsFunc(certain, func(p part) bool {
+			return (p.place == atNode || p.place == atLink) && int(p.a) == node
+		})
+		switch {
+		case guilty:
+		case hidden[node]:
+			inside = append(inside, node)
+		default:
+			outside = append(outside, node)
+		}
+	}
+	return slices.DeleteFunc([]group{outside, inside}, func(g group) bool { return len(g) < 2 })
 }
 
 // round turns index groups into named ones.

@@ -8,7 +8,7 @@ import (
 
 // maxCells bounds how many kinds of nodes links are looked for between; their
 // pairs are walked.
-const maxCells = 1500
+const maxCells = 800
 
 // proposal draws parts worth a try and knows how likely it draws each. It need
 // not be right, only to leave nothing out: what is drawn is weighed afterwards.

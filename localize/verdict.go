@@ -14,10 +14,8 @@ const (
 	sure = 0.985
 	// openShare is how likely it may be that anything else is bad too.
 	openShare = 0.05
-	// leftOpen is the same when no test could tell any more.
-	leftOpen = 0.15
-	// almostSure is what a part needs when the budget is spent.
-	almostSure = 0.95
+	// leftOpen is the same when no test could tell any more, or none may be run.
+	leftOpen = 0.25
 	// With doubt that anything is bad, and nobody who stands out, all nodes are
 	// tested again before anybody is looked for.
 	doubt, standsOut = 0.25, 0.1
@@ -52,13 +50,22 @@ func (s *state) unproven(parts []part) group {
 	var list group
 	for _, p := range parts {
 		switch {
-		case p.place == atNode && s.proofsAgainst(int(p.a)) < proofs:
+		case p.place == atNode && s.proofsAgainst(int(p.a)) < s.proofsNeeded(int(p.a)):
 			list = append(list, int(p.a))
 		case p.place == atLink && !s.met[ascendingPair(int(p.a), int(p.b))]:
 			list = append(list, int(p.a), int(p.b))
 		}
 	}
 	return list
+}
+
+// proofsNeeded is one more for a node that passed too: it fails now and then,
+// and so do healthy ones.
+func (s *state) proofsNeeded(node int) int {
+	if s.proven[node] {
+		return proofs + 1
+	}
+	return proofs
 }
 
 // infraOpen says whether infrastructure is blamed before it was seen that pairs
@@ -91,8 +98,9 @@ func (s *state) infraProof() []group {
 	return nil
 }
 
-// proofsAgainst counts bad tests of a node in different company that is all
-// proven good, and bad tests of the node by itself.
+// proofsAgainst counts bad tests of a node in company that is all proven good,
+// no two with a member in common: else the way to that member would explain
+// both. Bad tests of the node by itself count each.
 func (s *state) proofsAgainst(node int) int {
 	var companies []group
 	alone := 0
@@ -104,13 +112,35 @@ func (s *state) proofsAgainst(node int) int {
 			alone++
 			continue
 		}
-		innocent := !slices.ContainsFunc(t.group, func(other int) bool { return other != node && !s.proven[other] })
-		known := slices.ContainsFunc(companies, func(c group) bool { return slices.Equal(c, t.group) })
-		if innocent && !known {
+		guilty := func(other int) bool { return other != node && !s.proven[other] }
+		if !slices.ContainsFunc(t.group, guilty) {
 			companies = append(companies, t.group)
 		}
 	}
-	return len(companies) + alone
+	return alone + apartFrom(companies)
+}
+
+// apartFrom counts companies of which no two have more than one member in
+// common (who is accused), taking the smallest first.
+func apartFrom(companies []group) int {
+	slices.SortStableFunc(companies, func(a, b group) int { return len(a) - len(b) })
+	var kept []group
+	for _, c := range companies {
+		if !slices.ContainsFunc(kept, func(k group) bool { return common(k, c) > 1 }) {
+			kept = append(kept, c)
+		}
+	}
+	return len(kept)
+}
+
+func common(a, b group) int {
+	count := 0
+	for _, node := range a {
+		if _, in := slices.BinarySearch(b, node); in {
+			count++
+		}
+	}
+	return count
 }
 
 // proof is the round that would prove what is believed already: each with a
@@ -174,9 +204,13 @@ func (s *state) allPassed(times int) bool {
 	return true
 }
 
-// hidden says, by node, whether it is behind a switch that is bad.
+// hidden says, by node, whether nothing can be told of it: it is behind a switch
+// that is bad, or could not be tested.
 func (s *state) hidden(certain []part) []bool {
 	list := make([]bool, len(s.site.nodes))
+	for _, node := range s.givenUp() {
+		list[node] = true
+	}
 	for _, p := range certain {
 		if p.place == atSwitch {
 			for _, node := range s.site.domains[p.a].members {
@@ -250,31 +284,20 @@ func (s *state) share(p part) float64 {
 	return 0
 }
 
-// outOfBudget ends with what is likely enough, or says between what it is open.
-func (s *state) outOfBudget(certain []part, proved bool) Step {
+// outOfBudget ends with what is proved, or says between what it is open.
+func (s *state) outOfBudget(certain []part) Step {
 	left := s.untested()
-	switch likely := s.likely(); {
-	case s.in.MaxRounds == 1 && len(left) == 0 && !slices.ContainsFunc(s.tests, test.bad):
-		return s.acquit()
-	case len(left) == 0 && proved:
-		return s.convict(certain)
-	case len(left) == 0 && len(s.unproven(likely)) == 0 && len(likely) > 0 && s.belief.apart(likely, s.hidden(likely)) <= 1-almostSure:
-		return s.convict(likely)
+	proved := len(certain) > 0 && len(s.unproven(certain)) == 0 && !s.infraOpen(certain)
+	rest := s.belief.apart(certain, s.hidden(certain))
+	switch {
 	case len(left) > 0:
 		return s.inconclusive(fmt.Sprintf("the budget of %d rounds is spent and %d nodes were not tested; still possible: %s", s.budget(), len(left), s.names()))
+	case s.in.MaxRounds == 1 && !slices.ContainsFunc(s.tests, test.bad):
+		return s.acquit()
+	case proved && rest <= leftOpen, len(certain) == 0 && rest <= openShare:
+		return s.convict(certain)
 	}
 	return s.inconclusive(fmt.Sprintf("the budget of %d rounds is spent; still possible: %s", s.budget(), s.names()))
-}
-
-// likely are the parts that are all but sure to be bad.
-func (s *state) likely() []part {
-	var list []part
-	for _, v := range s.belief.verdicts {
-		if v.share >= almostSure {
-			list = append(list, v.part)
-		}
-	}
-	return list
 }
 
 // stuckBetween ends when no further test would help: with what is certain when

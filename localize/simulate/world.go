@@ -151,12 +151,12 @@ func (w *World) name(f fault) string {
 }
 
 // Run answers a round.
-func (w *World) Run(number int, groups []incident.Group) incident.Round {
-	round := incident.Round{Number: number, Groups: groups}
-	for _, g := range groups {
-		round.Outcomes = append(round.Outcomes, w.outcome(g))
+func (w *World) Run(groups []incident.Group) []incident.Outcome {
+	outcomes := make([]incident.Outcome, len(groups))
+	for i, g := range groups {
+		outcomes[i] = w.outcome(g)
 	}
-	return round
+	return outcomes
 }
 
 func (w *World) outcome(g incident.Group) incident.Outcome {
