@@ -87,22 +87,3 @@ func (s *site) all() group {
 	}
 	return members
 }
-
-// chunks cuts the ordered nodes into groups of about size neighbours; no
-// group is left with a single node.
-func (s *site) chunks(size int) []group { return cut(s.all(), size) }
-
-func cut(members group, size int) []group {
-	var groups []group
-	for part := range slices.Chunk(members, max(2, size)) {
-		groups = append(groups, slices.Clone(part))
-	}
-	if last := len(groups) - 1; last > 0 && len(groups[last]) == 1 {
-		groups[last-1] = append(groups[last-1], groups[last]...)
-		groups = groups[:last]
-	}
-	for _, g := range groups {
-		slices.Sort(g)
-	}
-	return groups
-}
