@@ -144,6 +144,8 @@ func (h *hands) byStep() map[string]any {
 		steps.ResumeWorkload:  h.cluster.ResumeWorkload,
 		steps.ApplyChange:     h.cluster.ApplyChange,
 		steps.UndoChange:      h.cluster.UndoChange,
+		steps.PlanCommTest:    h.commtest.PlanCommTest,
+		steps.CheckTestRoom:   h.commtest.CheckTestRoom,
 		steps.RunCommTest:     h.commtest.RunCommTest,
 		steps.CleanCommTest:   h.commtest.CleanCommTest,
 		steps.PostCard:        h.chat.PostCard,
