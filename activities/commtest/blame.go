@@ -1,11 +1,21 @@
 package commtest
 
-import "gpumedic/incident"
+import (
+	"slices"
 
-// Phases of error events.
+	"gpumedic/incident"
+)
+
+// Phases of error events. The first two say that the image or the pod's
+// memory is at fault, not a node: such a test could not be run.
 const (
-	phaseMeet = "rendezvous" // the check-in at rank 0
-	phaseInit = "init"       // every rank connects to every other, NCCL starts
+	phaseLaunch  = "launch"     // the launcher ended before any process began
+	phaseMemory  = "memory"     // the pod's memory limit ended a process
+	phaseMeet    = "rendezvous" // the check-in at rank 0
+	phaseInit    = "init"       // every rank connects to every other, NCCL starts
+	phaseCollect = "collective" // the sweep
+	phaseCheck   = "check"      // contents were wrong
+	phaseDied    = "died"       // a process was ended by a signal
 )
 
 // failedNodes names the nodes of the ranks that did not arrive or reported an
@@ -53,31 +63,73 @@ func markRoll(mark func(int), roll []int, ranks int) {
 	}
 }
 
+// markReports: what a rank saw itself counts, an echo does not, and a time-out
+// only where nothing else is known.
 func markReports(mark func(int), logs []RankLog, ranks int) {
-	alone := map[int]bool{}
+	alone, known := map[int]bool{}, false
+	blame := func(rank int) { mark(rank); known = true }
 	for _, log := range logs {
 		for _, e := range log.errors {
 			if len(e.Missing)*2 > ranks-1 && ranks > 2 {
 				alone[log.Rank] = true
-				mark(log.Rank)
+				blame(log.Rank)
 			}
 		}
 	}
 	for _, log := range logs {
 		for _, e := range log.errors {
 			switch {
-			case e.Echo || alone[log.Rank]:
+			case e.Echo || e.TimedOut || alone[log.Rank]:
 			case len(e.Missing) == 0:
-				mark(log.Rank)
+				blame(log.Rank)
 			default:
 				for _, rank := range e.Missing {
-					mark(rank)
+					blame(rank)
 				}
 			}
 		}
 		if log.Exit != nil && log.Exit.Code != 0 && len(log.errors) == 0 {
-			mark(log.Rank)
+			blame(log.Rank)
 		}
+	}
+	if !known {
+		markAwaited(mark, logs)
+	}
+}
+
+// markAwaited: all that is known is that ranks waited in vain. They waited for
+// those that say nothing; else for those that began fewest collectives; when
+// all stand at the same one, all are named.
+func markAwaited(mark func(int), logs []RankLog) {
+	var waiting, silent []int
+	entered, fewest := map[int]int{}, -1
+	for _, log := range logs {
+		if len(log.errors) == 0 && (log.Exit == nil || log.Unreadable != "") {
+			silent = append(silent, log.Rank)
+		}
+		for _, e := range log.errors {
+			if !e.TimedOut {
+				continue
+			}
+			waiting = append(waiting, log.Rank)
+			if at, seen := entered[log.Rank]; !seen || e.Entered < at {
+				entered[log.Rank] = e.Entered
+			}
+			if fewest < 0 || e.Entered < fewest {
+				fewest = e.Entered
+			}
+		}
+	}
+	if len(waiting) == 0 {
+		return
+	}
+	if len(silent) > 0 {
+		waiting = silent
+	} else {
+		waiting = slices.DeleteFunc(waiting, func(rank int) bool { return entered[rank] > fewest })
+	}
+	for _, rank := range waiting {
+		mark(rank)
 	}
 }
 

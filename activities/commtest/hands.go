@@ -66,7 +66,7 @@ func (h *Hands) RunCommTest(ctx context.Context, p steps.RunCommTestParams) (ste
 // whose pods never stood where they should is no test, whatever they printed.
 func conclude(p steps.RunCommTestParams, seen sight, logs []RankLog) incident.Outcome {
 	if seen.trouble != "" {
-		outcome := blank(p.Group, p.Settings)
+		outcome := blank(p, ToolTorch)
 		outcome.Why = seen.trouble
 		for _, log := range logs {
 			outcome.Simulated = outcome.Simulated || log.Simulated

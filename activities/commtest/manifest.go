@@ -1,7 +1,7 @@
 package commtest
 
 import (
-	_ "embed"
+	"embed"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,8 +20,8 @@ import (
 	"gpumedic/steps"
 )
 
-//go:embed allreduce.py
-var script string
+//go:embed script/*.py
+var scripts embed.FS
 
 const (
 	// TestLabel marks the pods, Services and ConfigMaps of communication tests.
@@ -30,9 +30,9 @@ const (
 	// attempt joins only a test of the same group.
 	NodesAnnotation = "gpumedic.io/comm-test-nodes"
 
-	container  = "allreduce"
+	container  = "commtest"
 	scriptDir  = "/opt/gpumedic"
-	scriptFile = "allreduce.py"
+	scriptFile = "commtest.py"
 	gpuName    = "nvidia.com/gpu"
 	masterPort = 29500
 	// linger is how long the cluster keeps a finished test that nobody
@@ -45,6 +45,22 @@ const (
 	minMeet, maxMeet = 5 * time.Second, 2 * time.Minute
 	// smallest message of the sweep, and the factor between two sizes.
 	smallest, factor = 1 << 20, 4
+)
+
+// The collectives of a sweep. The judged bandwidth is that of allReduce.
+const (
+	allReduce = "all_reduce"
+	allGather = "all_gather"
+	sendRecv  = "sendrecv"
+)
+
+func ops() []string { return []string{allReduce, allGather, sendRecv} }
+
+// Programs that measure; they are values of comm_test.tool.
+const (
+	ToolTorch = "torch"
+	ToolNCCL  = "nccl-tests"
+	toolAuto  = "auto"
 )
 
 // Sizes lists the message sizes of a sweep up to maxBytes, ascending.
@@ -163,6 +179,7 @@ func environment(p steps.RunCommTestParams) []corev1.EnvVar {
 		{Name: "MASTER_ADDR", Value: fmt.Sprintf("%[1]s-0.%[1]s.%[2]s", p.Name, p.Namespace)},
 		{Name: "MASTER_PORT", Value: strconv.Itoa(masterPort)},
 		{Name: "COMMTEST_TOKEN", Value: p.Name},
+		{Name: "COMMTEST_OPS", Value: strings.Join(ops(), ",")},
 		{Name: "COMMTEST_SIZES", Value: joinSizes(Sizes(p.Settings.MaxBytes))},
 		{Name: "COMMTEST_MEET_SECONDS", Value: seconds(meet)},
 		{Name: "COMMTEST_RUN_SECONDS", Value: seconds(runBound(p.Settings.Deadline, meet))},
@@ -248,7 +265,22 @@ func serviceFor(p steps.RunCommTestParams, owner *batchv1.Job) *corev1.Service {
 }
 
 func configMapFor(owner *batchv1.Job) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: ownedBy(owner), Data: map[string]string{scriptFile: script}}
+	data := map[string]string{}
+	for _, name := range scriptFiles() {
+		data[name] = script(name)
+	}
+	return &corev1.ConfigMap{ObjectMeta: ownedBy(owner), Data: data}
+}
+
+// scriptFiles are the parts of the program; scriptFile is the one that starts.
+func scriptFiles() []string { return []string{scriptFile, "events.py", "meet.py", "sweep.py"} }
+
+func script(name string) string {
+	text, err := scripts.ReadFile("script/" + name)
+	if err != nil { // embedded: a test reads every one
+		panic(err)
+	}
+	return string(text)
 }
 
 // ownedBy makes deleting the Job delete the object too.

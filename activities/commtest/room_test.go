@@ -27,7 +27,7 @@ import (
 
 const rdmaName = "rdma/hca_shared_devices_a"
 
-func nodeOf(name string, gpus, hcas int64) *corev1.Node {
+func nodeWith(name string, gpus, hcas int64) *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.NodeStatus{Allocatable: corev1.ResourceList{
 		gpuName: *resource.NewQuantity(gpus, resource.DecimalSI), rdmaName: *resource.NewQuantity(hcas, resource.DecimalSI),
 		corev1.ResourcePods: resource.MustParse("110"),
@@ -92,10 +92,10 @@ func TestCheckTestRoom(t *testing.T) {
 	ended.Status.Phase = corev1.PodSucceeded
 	restarted := holder("rank-0-again", "gpu-00", 8)
 	restarted.OwnerReferences = []metav1.OwnerReference{{Kind: "Job", Name: "llama", Controller: new(true)}}
-	cordoned := nodeOf("gpu-00", 8, 63)
+	cordoned := nodeWith("gpu-00", 8, 63)
 	cordoned.Spec.Unschedulable = true
 	cordoned.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}}
-	tolerated := nodeOf("gpu-00", 8, 63)
+	tolerated := nodeWith("gpu-00", 8, 63)
 	tolerated.Spec.Taints = []corev1.Taint{{Key: gpuName, Effect: corev1.TaintEffectNoSchedule}}
 	short := func(free, target, others int) []steps.NodeRoom {
 		return []steps.NodeRoom{{Node: "gpu-00", Wanted: 8, Free: free, ByTarget: target, ByOthers: others}}
@@ -108,27 +108,27 @@ func TestCheckTestRoom(t *testing.T) {
 		short []steps.NodeRoom
 		why   string
 	}{
-		"empty":              {nodeOf("gpu-00", 8, 63), nil, incident.Yes, incident.Yes, nil, "all 2 nodes have room"},
-		"ended pods hold no": {nodeOf("gpu-00", 8, 63), []*corev1.Pod{ended}, incident.Yes, incident.Yes, nil, "all 2 nodes have room"},
-		"another node's":     {nodeOf("gpu-00", 8, 63), []*corev1.Pod{holder("x", "gpu-07", 8)}, incident.Yes, incident.Yes, nil, "all 2 nodes"},
-		"held by the target": {nodeOf("gpu-00", 8, 63), []*corev1.Pod{holder("rank-0", "gpu-00", 8)}, incident.No, incident.Yes,
+		"empty":              {nodeWith("gpu-00", 8, 63), nil, incident.Yes, incident.Yes, nil, "all 2 nodes have room"},
+		"ended pods hold no": {nodeWith("gpu-00", 8, 63), []*corev1.Pod{ended}, incident.Yes, incident.Yes, nil, "all 2 nodes have room"},
+		"another node's":     {nodeWith("gpu-00", 8, 63), []*corev1.Pod{holder("x", "gpu-07", 8)}, incident.Yes, incident.Yes, nil, "all 2 nodes"},
+		"held by the target": {nodeWith("gpu-00", 8, 63), []*corev1.Pod{holder("rank-0", "gpu-00", 8)}, incident.No, incident.Yes,
 			short(0, 8, 0), "1 of 2 nodes have no room for a test pod: gpu-00: 0 of 8 nvidia.com/gpu are free; the workload's own ranks hold it"},
-		"held by the target's next pod": {nodeOf("gpu-00", 8, 63), []*corev1.Pod{restarted}, incident.No, incident.Yes, short(0, 8, 0), "own ranks hold it"},
-		"held by others, over pages": {nodeOf("gpu-00", 8, 63),
+		"held by the target's next pod": {nodeWith("gpu-00", 8, 63), []*corev1.Pod{restarted}, incident.No, incident.Yes, short(0, 8, 0), "own ranks hold it"},
+		"held by others, over pages": {nodeWith("gpu-00", 8, 63),
 			[]*corev1.Pod{holder("rank-0", "gpu-00", 2), holder("a", "gpu-00", 2), holder("b", "gpu-00", 1), holder("c", "gpu-00", 1), holder("d", "gpu-00", 1)},
 			incident.No, incident.No, short(1, 2, 5),
 			"stopping the workload's own ranks would not be enough: gpu-00: 3 of 8 nvidia.com/gpu, held by training/a (2), training/b (1), training/c (1) and 1 more pods"},
-		"no RDMA device left": {nodeOf("gpu-00", 16, 1), []*corev1.Pod{holder("rank-1", "gpu-00", 8)}, incident.No, incident.Yes,
+		"no RDMA device left": {nodeWith("gpu-00", 16, 1), []*corev1.Pod{holder("rank-1", "gpu-00", 8)}, incident.No, incident.Yes,
 			short(8, 8, 0), "0 of 1 rdma/hca_shared_devices_a are free"},
-		"no such device":   {nodeOf("gpu-00", 8, 0), nil, incident.No, incident.No, short(8, 0, 0), "0 of 1 rdma/hca_shared_devices_a"},
-		"too few GPUs":     {nodeOf("gpu-00", 4, 63), nil, incident.No, incident.No, short(4, 0, 0), "4 of 8 nvidia.com/gpu"},
+		"no such device":   {nodeWith("gpu-00", 8, 0), nil, incident.No, incident.No, short(8, 0, 0), "0 of 1 rdma/hca_shared_devices_a"},
+		"too few GPUs":     {nodeWith("gpu-00", 4, 63), nil, incident.No, incident.No, short(4, 0, 0), "4 of 8 nvidia.com/gpu"},
 		"cordoned":         {cordoned, nil, incident.No, incident.No, short(8, 0, 0), "its taint node.kubernetes.io/unschedulable:NoSchedule is not tolerated"},
 		"not there":        {nil, nil, incident.No, incident.No, short(0, 0, 0), "gpu-00: it is not in the cluster"},
 		"tolerated taint":  {tolerated, nil, incident.Yes, incident.Yes, nil, "all 2 nodes have room"},
-		"partly by target": {nodeOf("gpu-00", 8, 63), []*corev1.Pod{holder("rank-0", "gpu-00", 4)}, incident.No, incident.Yes, short(4, 4, 0), "4 of 8"},
+		"partly by target": {nodeWith("gpu-00", 8, 63), []*corev1.Pod{holder("rank-0", "gpu-00", 4)}, incident.No, incident.Yes, short(4, 4, 0), "4 of 8"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			objects := []runtime.Object{nodeOf("gpu-01", 8, 63)}
+			objects := []runtime.Object{nodeWith("gpu-01", 8, 63)}
 			if c.node != nil {
 				objects = append(objects, c.node)
 			}
@@ -170,7 +170,7 @@ func TestRoomThatCannotBeTold(t *testing.T) {
 		"the workload was not kept": {func(_ *world, p *steps.CheckTestRoomParams) { p.Workload = incident.EvidenceRef{} }, incident.No, incident.Unknown, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w, kept := newWorld(t, nodeOf("gpu-00", 8, 63)), &store{}
+			w, kept := newWorld(t, nodeWith("gpu-00", 8, 63)), &store{}
 			pages(t, w, holder("rank-0", "gpu-00", 8))
 			p := roomParams(t, kept, "gpu-00")
 			c.change(w, &p)
