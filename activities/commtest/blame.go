@@ -1,6 +1,7 @@
 package commtest
 
 import (
+	"maps"
 	"slices"
 
 	"gpumedic/incident"
@@ -98,38 +99,39 @@ func markReports(mark func(int), logs []RankLog, ranks int) {
 }
 
 // markAwaited: all that is known is that ranks waited in vain. They waited for
-// those that say nothing; else for those that began fewest collectives; when
-// all stand at the same one, all are named.
+// those that say nothing; else for those that had begun fewest collectives;
+// when all stand at the same one, all are named. A rank that heard another
+// give up is one of those that waited: it only has more patience.
 func markAwaited(mark func(int), logs []RankLog) {
-	var waiting, silent []int
-	entered, fewest := map[int]int{}, -1
+	var silent []int
+	entered, waited := map[int]int{}, false
 	for _, log := range logs {
 		if len(log.errors) == 0 && (log.Exit == nil || log.Unreadable != "") {
 			silent = append(silent, log.Rank)
 		}
 		for _, e := range log.errors {
-			if !e.TimedOut {
+			waited = waited || e.TimedOut
+			if e.Entered == nil {
 				continue
 			}
-			waiting = append(waiting, log.Rank)
-			if at, seen := entered[log.Rank]; !seen || e.Entered < at {
-				entered[log.Rank] = e.Entered
-			}
-			if fewest < 0 || e.Entered < fewest {
-				fewest = e.Entered
+			if at, seen := entered[log.Rank]; !seen || *e.Entered < at {
+				entered[log.Rank] = *e.Entered
 			}
 		}
 	}
-	if len(waiting) == 0 {
-		return
-	}
-	if len(silent) > 0 {
-		waiting = silent
-	} else {
-		waiting = slices.DeleteFunc(waiting, func(rank int) bool { return entered[rank] > fewest })
-	}
-	for _, rank := range waiting {
-		mark(rank)
+	switch {
+	case !waited:
+	case len(silent) > 0:
+		for _, rank := range silent {
+			mark(rank)
+		}
+	case len(entered) > 0:
+		fewest := slices.Min(slices.Collect(maps.Values(entered)))
+		for rank, at := range entered {
+			if at == fewest {
+				mark(rank)
+			}
+		}
 	}
 }
 

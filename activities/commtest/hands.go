@@ -34,6 +34,7 @@ type Hands struct {
 // means that the cluster or the evidence store could not be asked.
 func (h *Hands) RunCommTest(ctx context.Context, p steps.RunCommTestParams) (steps.RunCommTestResult, error) {
 	started := h.now()
+	p.Settings = settled(p.Settings)
 	if err := validate(p); err != nil {
 		return steps.RunCommTestResult{}, err
 	}

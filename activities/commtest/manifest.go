@@ -91,7 +91,7 @@ func jobFor(p steps.RunCommTestParams, level podSecurity) *batchv1.Job {
 			ActiveDeadlineSeconds:   ptr.To(int64(lifetime.Seconds())),
 			TTLSecondsAfterFinished: ptr.To(int32(linger.Seconds())),
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: podLabels(p)},
+				ObjectMeta: metav1.ObjectMeta{Labels: podLabels(p), Annotations: annotations(p.Settings)},
 				Spec:       podSpec(p, level),
 			},
 		},
@@ -114,8 +114,7 @@ func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
 			{Name: "script", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
 				LocalObjectReference: corev1.LocalObjectReference{Name: p.Name},
 			}}},
-			// The default of 64 MiB is too little for NCCL between the GPUs of a node.
-			{Name: "shm", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}},
+			{Name: "shm", VolumeSource: corev1.VolumeSource{EmptyDir: sharedMemory(p.Settings)}},
 			{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		},
 	}
@@ -130,7 +129,7 @@ func rankContainer(p steps.RunCommTestParams, level podSecurity) corev1.Containe
 		Name: container, Image: p.Settings.Image,
 		Command:         []string{"python3", "-u", scriptDir + "/" + scriptFile},
 		Env:             environment(p),
-		Resources:       corev1.ResourceRequirements{Limits: resources(p.Settings), Requests: resources(p.Settings)},
+		Resources:       requirements(p.Settings),
 		SecurityContext: containerContext(p.Settings, level),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: "script", MountPath: scriptDir, ReadOnly: true},

@@ -25,6 +25,8 @@ type Want struct {
 	// group of one, inside the node; 0 = unknown. A group under
 	// SlowBelow*ExpectedGBps is slow.
 	ExpectedGBps, SlowBelow float64
+	// Fabric is CommTestSettings.Fabric; NCCL must have used it.
+	Fabric string
 	// TimedOut: the ranks were cut off by the deadline.
 	TimedOut bool
 	// StartSpread is the time between the first and the last rank's start.
@@ -40,7 +42,7 @@ func wantOf(p steps.RunCommTestParams) Want {
 	return Want{
 		Group: p.Group, Procs: max(1, p.Settings.GPUsPerNode), Backend: backend, Ops: ops(), Sizes: Sizes(p.Settings.MaxBytes),
 		ExpectedGBps: expectedOf(p), SlowBelow: p.Settings.SlowBelow,
-		Meet: meetBound(p.Settings),
+		Fabric: p.Settings.Fabric, Meet: meetBound(p.Settings),
 	}
 }
 

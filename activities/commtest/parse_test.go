@@ -90,7 +90,7 @@ func (r *run) trouble(rank int, phase string, missing ...int) {
 // waited lets a rank give up with so many collectives begun.
 func (r *run) waited(rank int, phase string, entered int) {
 	r.trouble(rank, phase)
-	r.logs[rank].errors[0].TimedOut, r.logs[rank].errors[0].Entered = true, entered
+	r.logs[rank].errors[0].TimedOut, r.logs[rank].errors[0].Entered = true, &entered
 }
 
 func TestParse(t *testing.T) {
@@ -231,6 +231,11 @@ func TestParse(t *testing.T) {
 		}, incident.TestFail, "phase collective", []string{"gpu-01"}},
 		"all wait in the same collective": {2, func(t *testing.T, r *run) { r.waited(0, phaseInit, 1); r.waited(1, phaseInit, 1) },
 			incident.TestFail, "phase init", []string{"gpu-00", "gpu-01"}},
+		"one gives up first, the others hear it": {2, func(t *testing.T, r *run) {
+			r.waited(0, phaseInit, 1)
+			r.waited(1, phaseInit, 1)
+			r.logs[1].errors[0].TimedOut, r.logs[1].errors[0].Echo = false, true
+		}, incident.TestFail, "rank 0 on gpu-00: error in phase init", []string{"gpu-00", "gpu-01"}},
 		"one names the cause, the others wait": {3, func(t *testing.T, r *run) {
 			r.waited(0, phaseCollect, 3)
 			r.waited(1, phaseCollect, 3)

@@ -30,8 +30,8 @@ const (
 //	       Late, Work and Exchange, to name a slow one; see times.go
 //	end    rank 0: OK, World
 //	error  any rank: Phase, Missing ranks, Detail; Echo when it only repeats
-//	       what another rank saw; TimedOut with the number of collectives that
-//	       this process had Entered when it gave up
+//	       what another rank saw; TimedOut when it waited in vain; the number of
+//	       collectives that this process had Entered by then, nil = not told
 type event struct {
 	Event     string  `json:"event"`
 	Rank      int     `json:"rank"`
@@ -61,7 +61,7 @@ type event struct {
 	Detail    string  `json:"detail"`
 	Echo      bool    `json:"echo"`
 	TimedOut  bool    `json:"timed_out"`
-	Entered   int     `json:"entered"`
+	Entered   *int    `json:"entered"`
 }
 
 // op is the collective of a point; a program that names none means all_reduce.

@@ -31,6 +31,7 @@ const (
 // answer may be old a moment later; the start deadline of the test is for that.
 // Devices that pods claim through ResourceClaims are not counted.
 func (h *Hands) CheckTestRoom(ctx context.Context, p steps.CheckTestRoomParams) (steps.CheckTestRoomResult, error) {
+	p.Settings = settled(p.Settings)
 	target, trouble := h.targetPods(ctx, p)
 	if trouble != nil && incident.KindOf(trouble).Retryable() {
 		return steps.CheckTestRoomResult{}, trouble
@@ -144,7 +145,7 @@ func plus(sum, more corev1.ResourceList) {
 
 // wantedOf is what the scheduler must find for a test pod.
 func wantedOf(s incident.CommTestSettings) corev1.ResourceList {
-	wanted := resources(s)
+	wanted := requirements(s).Requests
 	wanted[corev1.ResourcePods] = *resource.NewQuantity(1, resource.DecimalSI)
 	return wanted
 }

@@ -137,7 +137,7 @@ func TestScriptRuns(t *testing.T) {
 				t.Errorf("got %s: %s\nwant %s: ...%s...\n%+v", got.Result, got.Why, c.want, c.why, logs)
 			}
 			if diff := cmp.Diff(c.failed, got.FailedNodes); diff != "" {
-				t.Errorf("failed nodes (-want +got):\n%s", diff)
+				t.Errorf("failed nodes (-want +got):\n%s\n%+v", diff, logs)
 			}
 		})
 	}

@@ -24,6 +24,8 @@ func judgeSpeed(outcome incident.Outcome, logs []RankLog, want Want) incident.Ou
 		outcome.Why = fmt.Sprintf("slow: %s%s, expected about %.0f GB/s%s", speed(outcome, want), inside(want), want.ExpectedGBps, slow)
 	case why != "":
 		outcome.Result, outcome.Why = incident.TestFail, "slow: "+why
+	case offFabric(outcome.Transport, want.Fabric) != "":
+		outcome.Result, outcome.Why = incident.TestFail, offFabric(outcome.Transport, want.Fabric)
 	}
 	if outcome.Result == incident.TestFail && !want.network() {
 		outcome.SlowNodes = want.Group.Nodes

@@ -111,7 +111,8 @@ def wait_for(running):
             time.sleep(LAST_WORDS_SECONDS)
             break
         if time.monotonic() > deadline:
-            raise Trouble("collective", f"a process did not end in {RUN_SECONDS:.0f} s and could not say why", entered=0)
+            detail = f"a process did not end in {RUN_SECONDS:.0f} s and could not say why"
+            raise Trouble("collective", detail, timed_out=True, entered=0)
         time.sleep(0.05)
     return [process.poll() for process in running]
 

@@ -12,13 +12,14 @@ class Trouble(Exception):
     """Something that was found wrong, in the shape of an error event.
 
     missing: ranks that were waited for in vain. echo: it only repeats what
-    another rank saw. entered: the collectives begun when time ran out.
+    another rank saw. timed_out: nothing came within the time. entered: the
+    collectives begun by then.
     """
 
-    def __init__(self, phase, detail, missing=(), echo=False, entered=None):
+    def __init__(self, phase, detail, missing=(), echo=False, timed_out=False, entered=None):
         super().__init__(detail)
-        self.phase, self.detail = phase, detail
-        self.missing, self.echo, self.entered = sorted(missing), echo, entered
+        self.phase, self.detail, self.missing = phase, detail, sorted(missing)
+        self.echo, self.timed_out, self.entered = echo, timed_out, entered
 
 
 def emit(**event):
@@ -32,8 +33,10 @@ def emit_trouble(trouble):
         event["missing"] = trouble.missing
     if trouble.echo:
         event["echo"] = True
+    if trouble.timed_out:
+        event["timed_out"] = True
     if trouble.entered is not None:
-        event["timed_out"], event["entered"] = True, trouble.entered
+        event["entered"] = trouble.entered
     emit(**event)
 
 

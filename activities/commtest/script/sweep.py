@@ -47,7 +47,7 @@ class Watch:
 
     def expire(self, seconds):
         detail = f"no progress, gave up after {seconds:.0f} s in collective {self.entered}"
-        emit_trouble(Trouble(self.phase, detail, entered=self.entered))
+        emit_trouble(Trouble(self.phase, detail, timed_out=True, entered=self.entered))
         os._exit(1)
 
     def end(self):
@@ -59,8 +59,9 @@ def trouble_of(error, place, watch):
     if isinstance(error, Trouble):
         return error
     text = f"{type(error).__name__}: {error}"
-    entered = watch.entered if is_timeout(text) else None
-    return Trouble(watch.phase, f"GPU {place.local}: {text}", echo=is_echo(text), entered=entered)
+    return Trouble(
+        watch.phase, f"GPU {place.local}: {text}", echo=is_echo(text), timed_out=is_timeout(text), entered=watch.entered
+    )
 
 
 class Run:

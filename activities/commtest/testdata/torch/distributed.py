@@ -42,14 +42,21 @@ def _say(file, values):
     file.flush()
 
 
+def _hear(file):
+    line = file.readline()
+    if not line:
+        raise RuntimeError("Connection closed by peer")  # gloo's words
+    return json.loads(line)
+
+
 def _rows(values):
     """Everybody's values, by process."""
     if os.environ.get("FAKE_HANG") == str(_state["rank"]):
         time.sleep(3600)
     if _state["rank"] != 0:
         _say(_state["root"], values)
-        return json.loads(_state["root"].readline())
-    rows = [values] + [json.loads(_state["peers"][p].readline()) for p in range(1, _state["world"])]
+        return _hear(_state["root"])
+    rows = [values] + [_hear(_state["peers"][p]) for p in range(1, _state["world"])]
     for peer in _state["peers"].values():
         _say(peer, rows)
     return rows
