@@ -81,7 +81,7 @@ func (h *hands) connectCluster(cfg config.Config, log hclog.Logger) error {
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kube.Discovery()))
 	h.cluster = cluster.New(kube, objects, mapper, h.store, signatures, log)
 	h.cluster.Cluster, h.cluster.Build = cfg.Incident.Cluster, config.Version
-	h.commtest = &commtest.Hands{Kube: kube, Store: h.store, Log: log.Named("commtest")}
+	h.commtest = &commtest.Hands{Kube: kube, Dynamic: objects, Store: h.store, Log: log.Named("commtest")}
 	return nil
 }
 

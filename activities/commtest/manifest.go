@@ -81,7 +81,7 @@ func jobFor(p steps.RunCommTestParams, level podSecurity) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: p.Name, Namespace: p.Namespace, Labels: ownLabels(p.Incident),
-			Annotations: map[string]string{NodesAnnotation: strings.Join(slices.Sorted(slices.Values(p.Group.Nodes)), ",")},
+			Annotations: nodesAnnotation(p.Group),
 		},
 		Spec: batchv1.JobSpec{
 			Parallelism: ranks, Completions: ranks,
@@ -102,7 +102,7 @@ func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
 	spec := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		Subdomain:                     p.Name,
-		Affinity:                      onePodOnEach(p),
+		Affinity:                      onePodOnEach(p, map[string]string{batchv1.JobNameLabel: p.Name}),
 		Tolerations:                   tolerations(p.Settings.Tolerations),
 		HostNetwork:                   p.Settings.HostNetwork,
 		AutomountServiceAccountToken:  ptr.To(false),
@@ -140,8 +140,9 @@ func rankContainer(p steps.RunCommTestParams, level podSecurity) corev1.Containe
 }
 
 // onePodOnEach allows exactly the group's nodes, by their names and not by a
-// label that may differ from them, and never two ranks on one.
-func onePodOnEach(p steps.RunCommTestParams) *corev1.Affinity {
+// label that may differ from them, and never two ranks on one. Siblings are
+// the labels of the test's ranks.
+func onePodOnEach(p steps.RunCommTestParams, siblings map[string]string) *corev1.Affinity {
 	terms := make([]corev1.NodeSelectorTerm, len(p.Group.Nodes))
 	for i, node := range p.Group.Nodes {
 		terms[i].MatchFields = []corev1.NodeSelectorRequirement{
@@ -154,7 +155,7 @@ func onePodOnEach(p steps.RunCommTestParams) *corev1.Affinity {
 		},
 		PodAntiAffinity: &corev1.PodAntiAffinity{
 			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
-				LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.JobNameLabel: p.Name}},
+				LabelSelector: &metav1.LabelSelector{MatchLabels: siblings},
 				TopologyKey:   corev1.LabelHostname,
 			}},
 		},
@@ -245,7 +246,7 @@ func podLabels(p steps.RunCommTestParams) map[string]string {
 
 func controlling(label string) bool {
 	return strings.HasPrefix(label, "batch.kubernetes.io/") || strings.HasPrefix(label, "kueue.x-k8s.io/") ||
-		label == "job-name" || label == "controller-uid" || label == "pod-template-hash"
+		strings.HasPrefix(label, "training.kubeflow.org/") || label == "job-name" || label == "controller-uid" || label == "pod-template-hash"
 }
 
 // serviceFor gives the ranks their names, also before they are ready.
