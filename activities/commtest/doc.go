@@ -1,8 +1,14 @@
 // Package commtest carries out the communication test of one group of nodes:
-// an Indexed Job with exactly one pod on each node of the group, whose pods
-// find each other over a headless Service and run an all-reduce that really
-// crosses the nodes. It waits by watching, keeps the logs of all pods as
-// evidence and turns them into an incident.Outcome.
+// one pod on exactly each node of the group, which run collectives that really
+// cross the nodes. It waits by watching, keeps the logs as evidence and turns
+// them into an incident.Outcome. It also asks the planner for rounds, says
+// whether the nodes have room, and removes what it made.
+//
+// Two tools measure (docs/COMMTEST.md tells a site which it wants): the script
+// of this package on PyTorch in an Indexed Job, described below, and
+// nccl-tests in an MPIJob of the Kubeflow MPI operator (mpiMachine), whose
+// launcher's log is read and judged by the same law. Fabrics hold the defaults
+// per kind of network.
 //
 // # How the pods find each other
 //
