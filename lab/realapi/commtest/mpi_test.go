@@ -200,6 +200,54 @@ func TestNCCLTestsThroughAnMPIJob(t *testing.T) {
 	}
 }
 
+// TestGroupsOfARoundRunAtTheSameTime: by both tools, under names of their own.
+func TestGroupsOfARoundRunAtTheSameTime(t *testing.T) {
+	started := time.Now()
+	groups := []steps.RunCommTestParams{group("ct-side-0", "gpu-00", "gpu-08"), group("ct-side-1", "gpu-01", "gpu-09"), group("ct-side-2", "gpu-03", "gpu-10")}
+	groups[2].Settings.Tool, groups[2].Settings.NCCLTestsImage, groups[2].Settings.GPUsPerNode = "nccl-tests", ncclImage, 2
+	outcomes := make([]incident.Outcome, len(groups))
+	var running sync.WaitGroup
+	for i, p := range groups {
+		t.Cleanup(func() { clean(t, p) })
+		running.Go(func() {
+			result, err := (&commtest.Hands{Kube: worker, Dynamic: workerObjects, Store: &memory{}}).RunCommTest(context.Background(), p)
+			if err != nil {
+				t.Error(err)
+			}
+			outcomes[i] = result.Outcome
+		})
+	}
+	running.Wait()
+	var last time.Time
+	for _, outcome := range outcomes {
+		if outcome.Result != incident.TestPass {
+			t.Errorf("got %s: %s", outcome.Result, outcome.Why)
+		}
+		if outcome.StartedAt.After(last) {
+			last = outcome.StartedAt
+		}
+	}
+	for _, outcome := range outcomes {
+		if outcome.EndedAt.Before(last) {
+			t.Errorf("a group ended at %s, before another began at %s", outcome.EndedAt, last)
+		}
+	}
+	t.Logf("three groups took %s", time.Since(started))
+}
+
+// TestTheAPIServerTakesAnEFAPod: huge pages and Multus networks are accepted;
+// what is missing is the device, which the lab's nodes do not offer.
+func TestTheAPIServerTakesAnEFAPod(t *testing.T) {
+	p := group("ct-efa", "gpu-03", "gpu-04")
+	p.Settings.Fabric, p.Settings.Networks, p.Settings.SharedMemory = "efa", []string{"fabric/rail-0"}, "16Gi"
+	p.Settings.Resources = map[string]string{"vpc.amazonaws.com/efa": "32"}
+	p.Settings.StartDeadline = 3 * time.Second
+	result, _ := run(t, p)
+	if result.Outcome.Result != incident.TestError || !strings.Contains(result.Outcome.Why, "Insufficient") || !strings.Contains(result.Outcome.Why, "vpc.amazonaws.com/efa") {
+		t.Errorf("got %s: %s", result.Outcome.Result, result.Outcome.Why)
+	}
+}
+
 // TestTestRoom: what the real API server selects and adds up, under the deployed roles.
 func TestTestRoom(t *testing.T) {
 	holds := &corev1.Pod{
