@@ -2,18 +2,14 @@ package commtest
 
 import (
 	"embed"
-	"fmt"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"gpumedic/incident"
@@ -162,50 +158,6 @@ func onePodOnEach(p steps.RunCommTestParams, siblings map[string]string) *corev1
 	}
 }
 
-// environment puts the operator's variables first: of two equal names the
-// later wins, and what the ranks need to meet is not for configuration.
-func environment(p steps.RunCommTestParams) []corev1.EnvVar {
-	env := []corev1.EnvVar{{Name: "NCCL_DEBUG", Value: "INFO"}, {Name: "PYTHONDONTWRITEBYTECODE", Value: "1"}, {Name: "HOME", Value: "/tmp"}}
-	for _, name := range sortedKeys(p.Settings.Env) {
-		env = slices.DeleteFunc(env, func(v corev1.EnvVar) bool { return v.Name == name })
-		env = append(env, corev1.EnvVar{Name: name, Value: p.Settings.Env[name]})
-	}
-	meet := meetBound(p.Settings)
-	own := []corev1.EnvVar{
-		fromField("RANK", "metadata.annotations['"+batchv1.JobCompletionIndexAnnotation+"']"),
-		fromField("NODE_NAME", "spec.nodeName"),
-		{Name: "NNODES", Value: strconv.Itoa(len(p.Group.Nodes))},
-		{Name: "NPROC_PER_NODE", Value: strconv.Itoa(max(1, p.Settings.GPUsPerNode))},
-		{Name: "MASTER_ADDR", Value: fmt.Sprintf("%[1]s-0.%[1]s.%[2]s", p.Name, p.Namespace)},
-		{Name: "MASTER_PORT", Value: strconv.Itoa(masterPort)},
-		{Name: "COMMTEST_TOKEN", Value: p.Name},
-		{Name: "COMMTEST_OPS", Value: strings.Join(ops(), ",")},
-		{Name: "COMMTEST_SIZES", Value: joinSizes(Sizes(p.Settings.MaxBytes))},
-		{Name: "COMMTEST_MEET_SECONDS", Value: seconds(meet)},
-		{Name: "COMMTEST_RUN_SECONDS", Value: seconds(runBound(p.Settings.Deadline, meet))},
-	}
-	for _, v := range own {
-		env = slices.DeleteFunc(env, func(other corev1.EnvVar) bool { return other.Name == v.Name })
-	}
-	return append(env, own...)
-}
-
-// meetBound is how long the ranks wait for each other: as long as their pods
-// may take to start, within reason.
-func meetBound(s incident.CommTestSettings) time.Duration {
-	return min(max(s.StartDeadline, minMeet), maxMeet)
-}
-
-// runBound leaves the script time to say what went wrong before our deadline
-// cuts it off; a deadline shorter than the check-in is shared half and half.
-func runBound(deadline, meet time.Duration) time.Duration {
-	return max(deadline-meet-5*time.Second, deadline/2)
-}
-
-func fromField(name, path string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
-}
-
 func resources(s incident.CommTestSettings) corev1.ResourceList {
 	list := corev1.ResourceList{}
 	for name, quantity := range s.Resources {
@@ -226,82 +178,5 @@ func tolerations(settings []incident.Toleration) []corev1.Toleration {
 	}
 	return list
 }
-
-func ownLabels(incidentID string) map[string]string {
-	return map[string]string{steps.OwnerLabel: steps.OwnerValue(incidentID), TestLabel: "true"}
-}
-
-// podLabels are the workload's labels, so that its policies select the test
-// too, without those by which controllers would take the pod for their own.
-func podLabels(p steps.RunCommTestParams) map[string]string {
-	labels := map[string]string{}
-	for name, value := range p.PodLabels {
-		if !controlling(name) {
-			labels[name] = value
-		}
-	}
-	maps.Copy(labels, ownLabels(p.Incident))
-	return labels
-}
-
-func controlling(label string) bool {
-	return strings.HasPrefix(label, "batch.kubernetes.io/") || strings.HasPrefix(label, "kueue.x-k8s.io/") ||
-		strings.HasPrefix(label, "training.kubeflow.org/") || label == "job-name" || label == "controller-uid" || label == "pod-template-hash"
-}
-
-// serviceFor gives the ranks their names, also before they are ready.
-func serviceFor(p steps.RunCommTestParams, owner *batchv1.Job) *corev1.Service {
-	return &corev1.Service{
-		ObjectMeta: ownedBy(owner),
-		Spec: corev1.ServiceSpec{
-			ClusterIP:                corev1.ClusterIPNone,
-			PublishNotReadyAddresses: true,
-			Selector:                 map[string]string{batchv1.JobNameLabel: p.Name},
-			Ports: []corev1.ServicePort{
-				{Name: "rendezvous", Port: masterPort, TargetPort: intstr.FromInt32(masterPort)},
-			},
-		},
-	}
-}
-
-func configMapFor(owner *batchv1.Job) *corev1.ConfigMap {
-	data := map[string]string{}
-	for _, name := range scriptFiles() {
-		data[name] = script(name)
-	}
-	return &corev1.ConfigMap{ObjectMeta: ownedBy(owner), Data: data}
-}
-
-// scriptFiles are the parts of the program; scriptFile is the one that starts.
-func scriptFiles() []string { return []string{scriptFile, "events.py", "meet.py", "sweep.py"} }
-
-func script(name string) string {
-	text, err := scripts.ReadFile("script/" + name)
-	if err != nil { // embedded: a test reads every one
-		panic(err)
-	}
-	return string(text)
-}
-
-// ownedBy makes deleting the Job delete the object too.
-func ownedBy(job *batchv1.Job) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Name: job.Name, Namespace: job.Namespace,
-		Labels: map[string]string{steps.OwnerLabel: job.Labels[steps.OwnerLabel], TestLabel: "true"},
-		OwnerReferences: []metav1.OwnerReference{
-			{APIVersion: "batch/v1", Kind: "Job", Name: job.Name, UID: job.UID},
-		},
-	}
-}
-
-func joinSizes(sizes []int64) string {
-	words := make([]string, len(sizes))
-	for i, size := range sizes {
-		words[i] = strconv.FormatInt(size, 10)
-	}
-	return strings.Join(words, ",")
-}
-
-func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds()))) }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
