@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -111,13 +112,38 @@ func (c *checker) commTest(t incident.CommTestSettings) {
 	if !t.Enabled {
 		return
 	}
-	c.need(t.Image != "", "incident.comm_test.image", "must name an image with PyTorch and NCCL when comm_test is enabled")
+	c.need(t.Image != "" || t.Tool == "nccl-tests", "incident.comm_test.image", "must name an image with PyTorch and NCCL when comm_test is enabled")
+	c.testPods(t)
 	c.need(t.GPUsPerNode > 0, "incident.comm_test.gpus_per_node", "must be above 0")
 	c.need(t.SlowBelow > 0 && t.SlowBelow < 1, "incident.comm_test.slow_below", "must be between 0 and 1")
 	c.positive("incident.comm_test.start_deadline", t.StartDeadline)
 	c.positive("incident.comm_test.deadline", t.Deadline)
 	c.need(t.MaxRounds > 0, "incident.comm_test.max_rounds", "must be above 0")
 	c.need(t.MaxBytes >= 1<<20, "incident.comm_test.max_bytes", "must be at least 1 MiB (1048576)")
+}
+
+// quantity is a Kubernetes quantity of bytes, as far as sizes need it.
+var (
+	quantity    = regexp.MustCompile(`^[1-9][0-9]*(Ki|Mi|Gi|Ti|k|M|G|T)?$`)
+	networkName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?/[a-z0-9]([-.a-z0-9]*[a-z0-9])?$`)
+)
+
+// testPods checks what the communication test's pods are made of.
+func (c *checker) testPods(t incident.CommTestSettings) {
+	const key = "incident.comm_test."
+	tools := []string{"torch", "nccl-tests", "auto"}
+	c.need(slices.Contains(tools, t.Tool) || t.Tool == "", key+"tool", "must be one of "+strings.Join(tools, ", "))
+	c.need(t.Tool != "nccl-tests" || t.NCCLTestsImage != "", key+"nccl_tests_image", "must name an image with nccl-tests, mpirun and sshd when comm_test.tool is nccl-tests")
+	fabrics := []string{"infiniband", "roce", "efa", "tcp"}
+	c.need(slices.Contains(fabrics, t.Fabric) || t.Fabric == "", key+"fabric", "must be one of "+strings.Join(fabrics, ", ")+", or empty")
+	c.need(t.Fabric != "roce" || len(t.Networks) > 0 || t.HostNetwork, key+"fabric", "roce needs networks or host_network: a pod without the fabric's interface has no RoCE address")
+	c.need(t.Fabric != "efa" || t.Resources["vpc.amazonaws.com/efa"] != "", key+"fabric", "efa needs resources with vpc.amazonaws.com/efa: 32 on p5, 16 on p5en, 4 on p4d")
+	for i, network := range t.Networks {
+		c.need(networkName.MatchString(network), fmt.Sprintf(key+"networks.%d", i), "must be namespace/name of a Multus network")
+	}
+	c.need(t.SharedMemory == "" || quantity.MatchString(t.SharedMemory), key+"shared_memory", "must be a size such as 16Gi")
+	c.need(t.ExpectedBusBWGBps >= 0, key+"expected_busbw_gbps", "must not be negative")
+	c.need(t.LocalBusBWGBps >= 0, key+"local_busbw_gbps", "must not be negative")
 }
 
 func (c *checker) positive(key string, d time.Duration) {

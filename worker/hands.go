@@ -81,7 +81,7 @@ func (h *hands) connectCluster(cfg config.Config, log hclog.Logger) error {
 	mapper := restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(kube.Discovery()))
 	h.cluster = cluster.New(kube, objects, mapper, h.store, signatures, log)
 	h.cluster.Cluster, h.cluster.Build = cfg.Incident.Cluster, config.Version
-	h.commtest = &commtest.Hands{Kube: kube, Store: h.store, Log: log.Named("commtest")}
+	h.commtest = &commtest.Hands{Kube: kube, Dynamic: objects, Store: h.store, Log: log.Named("commtest")}
 	return nil
 }
 
@@ -144,6 +144,8 @@ func (h *hands) byStep() map[string]any {
 		steps.ResumeWorkload:  h.cluster.ResumeWorkload,
 		steps.ApplyChange:     h.cluster.ApplyChange,
 		steps.UndoChange:      h.cluster.UndoChange,
+		steps.PlanCommTest:    h.commtest.PlanCommTest,
+		steps.CheckTestRoom:   h.commtest.CheckTestRoom,
 		steps.RunCommTest:     h.commtest.RunCommTest,
 		steps.CleanCommTest:   h.commtest.CleanCommTest,
 		steps.PostCard:        h.chat.PostCard,

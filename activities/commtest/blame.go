@@ -1,11 +1,22 @@
 package commtest
 
-import "gpumedic/incident"
+import (
+	"maps"
+	"slices"
 
-// Phases of error events.
+	"gpumedic/incident"
+)
+
+// Phases of error events. The first two say that the image or the pod's
+// memory is at fault, not a node: such a test could not be run.
 const (
-	phaseMeet = "rendezvous" // the check-in at rank 0
-	phaseInit = "init"       // every rank connects to every other, NCCL starts
+	phaseLaunch  = "launch"     // the launcher ended before any process began
+	phaseMemory  = "memory"     // the pod's memory limit ended a process
+	phaseMeet    = "rendezvous" // the check-in at rank 0
+	phaseInit    = "init"       // every rank connects to every other, NCCL starts
+	phaseCollect = "collective" // the sweep
+	phaseCheck   = "check"      // contents were wrong
+	phaseDied    = "died"       // a process was ended by a signal
 )
 
 // failedNodes names the nodes of the ranks that did not arrive or reported an
@@ -53,30 +64,73 @@ func markRoll(mark func(int), roll []int, ranks int) {
 	}
 }
 
+// markReports: what a rank saw itself counts, an echo does not, and a time-out
+// only where nothing else is known.
 func markReports(mark func(int), logs []RankLog, ranks int) {
-	alone := map[int]bool{}
+	alone, known := map[int]bool{}, false
+	blame := func(rank int) { mark(rank); known = true }
 	for _, log := range logs {
 		for _, e := range log.errors {
 			if len(e.Missing)*2 > ranks-1 && ranks > 2 {
 				alone[log.Rank] = true
-				mark(log.Rank)
+				blame(log.Rank)
 			}
 		}
 	}
 	for _, log := range logs {
 		for _, e := range log.errors {
 			switch {
-			case e.Echo || alone[log.Rank]:
+			case e.Echo || e.TimedOut || alone[log.Rank]:
 			case len(e.Missing) == 0:
-				mark(log.Rank)
+				blame(log.Rank)
 			default:
 				for _, rank := range e.Missing {
-					mark(rank)
+					blame(rank)
 				}
 			}
 		}
 		if log.Exit != nil && log.Exit.Code != 0 && len(log.errors) == 0 {
-			mark(log.Rank)
+			blame(log.Rank)
+		}
+	}
+	if !known {
+		markAwaited(mark, logs)
+	}
+}
+
+// markAwaited: all that is known is that ranks waited in vain. They waited for
+// those that say nothing; else for those that had begun fewest collectives;
+// when all stand at the same one, all are named. A rank that heard another
+// give up is one of those that waited: it only has more patience.
+func markAwaited(mark func(int), logs []RankLog) {
+	var silent []int
+	entered, waited := map[int]int{}, false
+	for _, log := range logs {
+		if len(log.errors) == 0 && (log.Exit == nil || log.Unreadable != "") {
+			silent = append(silent, log.Rank)
+		}
+		for _, e := range log.errors {
+			waited = waited || e.TimedOut
+			if e.Entered == nil {
+				continue
+			}
+			if at, seen := entered[log.Rank]; !seen || *e.Entered < at {
+				entered[log.Rank] = *e.Entered
+			}
+		}
+	}
+	switch {
+	case !waited:
+	case len(silent) > 0:
+		for _, rank := range silent {
+			mark(rank)
+		}
+	case len(entered) > 0:
+		fewest := slices.Min(slices.Collect(maps.Values(entered)))
+		for rank, at := range entered {
+			if at == fewest {
+				mark(rank)
+			}
 		}
 	}
 }

@@ -3,8 +3,6 @@ package commtest
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -42,20 +40,19 @@ func (h *Hands) ensureJob(ctx context.Context, p steps.RunCommTestParams) (*batc
 	if err != nil {
 		return nil, goneAgain(err, "reading test job %s/%s of an earlier attempt", p.Namespace, p.Name)
 	}
-	return job, joinable(p, job)
+	return job, joinable(p, "job", job)
 }
 
-// joinable says whether the Job found is the test we were asked for.
-func joinable(p steps.RunCommTestParams, job *batchv1.Job) error {
-	if job.Labels[steps.OwnerLabel] != steps.OwnerValue(p.Incident) {
-		return foreign("job", p.Namespace, p.Name)
+// joinable says whether the object found is the test we were asked for.
+func joinable(p steps.RunCommTestParams, kind string, found metav1.Object) error {
+	if found.GetLabels()[steps.OwnerLabel] != steps.OwnerValue(p.Incident) {
+		return foreign(kind, p.Namespace, p.Name)
 	}
-	nodes := strings.Join(slices.Sorted(slices.Values(p.Group.Nodes)), ",")
-	if found := job.Annotations[NodesAnnotation]; found != nodes {
-		return incident.Faultf(incident.Conflict, errors.New("it tests other nodes: "+found), "joining test job %s/%s", p.Namespace, p.Name)
+	if nodes := found.GetAnnotations()[NodesAnnotation]; nodes != nodesAnnotation(p.Group)[NodesAnnotation] {
+		return incident.Faultf(incident.Conflict, errors.New("it tests other nodes: "+nodes), "joining test %s %s/%s", kind, p.Namespace, p.Name)
 	}
-	if job.DeletionTimestamp != nil {
-		return incident.Faultf(incident.Unreachable, errors.New("it is being deleted"), "joining test job %s/%s", p.Namespace, p.Name)
+	if found.GetDeletionTimestamp() != nil {
+		return incident.Faultf(incident.Unreachable, errors.New("it is being deleted"), "joining test %s %s/%s", kind, p.Namespace, p.Name)
 	}
 	return nil
 }

@@ -2,12 +2,10 @@ package commtest
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 
 	"gpumedic/incident"
@@ -19,6 +17,8 @@ import (
 type Hands struct {
 	Kube  kubernetes.Interface
 	Store incident.EvidenceStore
+	// Dynamic reaches MPIJobs; nil = nccl-tests cannot be run.
+	Dynamic dynamic.Interface
 	// Log is nil for silence.
 	Log hclog.Logger
 	// Now is the clock of outcomes; nil is time.Now.
@@ -34,22 +34,15 @@ type Hands struct {
 // means that the cluster or the evidence store could not be asked.
 func (h *Hands) RunCommTest(ctx context.Context, p steps.RunCommTestParams) (steps.RunCommTestResult, error) {
 	started := h.now()
+	p.Settings = settled(p.Settings)
 	if err := validate(p); err != nil {
 		return steps.RunCommTestResult{}, err
 	}
-	job, err := h.ensure(ctx, p)
+	outcome, entries, err := h.run(ctx, p)
 	if err != nil {
 		return steps.RunCommTestResult{}, err
 	}
-	seen, err := h.wait(ctx, p, job)
-	if err != nil {
-		return steps.RunCommTestResult{}, err
-	}
-	logs, entries, err := h.collect(ctx, p, seen)
-	if err != nil {
-		return steps.RunCommTestResult{}, err
-	}
-	result := steps.RunCommTestResult{Outcome: conclude(p, seen, logs)}
+	result := steps.RunCommTestResult{Outcome: outcome}
 	if result.Index, err = h.keepIndex(ctx, p.Name, entries); err != nil {
 		return steps.RunCommTestResult{}, err
 	}
@@ -62,11 +55,28 @@ func (h *Hands) RunCommTest(ctx context.Context, p steps.RunCommTestParams) (ste
 	return result, nil
 }
 
+// run creates or joins the test, waits for it and judges it.
+func (h *Hands) run(ctx context.Context, p steps.RunCommTestParams) (incident.Outcome, []incident.IndexEntry, error) {
+	machine, err := h.choose(ctx, p.Group, p.Settings)
+	if err != nil {
+		return incident.Outcome{}, nil, err
+	}
+	job, err := machine.ensure(ctx, h, p)
+	if err != nil {
+		return incident.Outcome{}, nil, err
+	}
+	seen, err := h.wait(ctx, p, machine, job)
+	if err != nil {
+		return incident.Outcome{}, nil, err
+	}
+	return machine.finish(ctx, h, p, seen)
+}
+
 // conclude lets what the cluster said overrule what the pods said: a test
 // whose pods never stood where they should is no test, whatever they printed.
 func conclude(p steps.RunCommTestParams, seen sight, logs []RankLog) incident.Outcome {
 	if seen.trouble != "" {
-		outcome := blank(p.Group, p.Settings)
+		outcome := blank(p, ToolTorch)
 		outcome.Why = seen.trouble
 		for _, log := range logs {
 			outcome.Simulated = outcome.Simulated || log.Simulated
@@ -76,54 +86,6 @@ func conclude(p steps.RunCommTestParams, seen sight, logs []RankLog) incident.Ou
 	want := wantOf(p)
 	want.TimedOut, want.StartSpread = seen.timedOut, seen.spread
 	return Parse(logs, want)
-}
-
-// CleanCommTest deletes the named Jobs; the cluster then collects their pods,
-// Services and ConfigMaps. A Job that is not there is success, one that is not
-// ours is left alone and reported as a conflict after the others are gone.
-func (h *Hands) CleanCommTest(ctx context.Context, p steps.CleanCommTestParams) (steps.CleanCommTestResult, error) {
-	var result steps.CleanCommTestResult
-	var troubles []error
-	for _, name := range p.Names {
-		if name == "" {
-			continue
-		}
-		removed, err := h.remove(ctx, p, name)
-		if err != nil {
-			troubles = append(troubles, err)
-		}
-		if removed {
-			result.Removed++
-		}
-	}
-	return result, errors.Join(troubles...)
-}
-
-func (h *Hands) remove(ctx context.Context, p steps.CleanCommTestParams, name string) (bool, error) {
-	jobs := h.Kube.BatchV1().Jobs(p.Namespace)
-	job, err := jobs.Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fault(err, "reading test job %s/%s before its removal", p.Namespace, name)
-	}
-	if job.Labels[steps.OwnerLabel] != steps.OwnerValue(p.Incident) {
-		return false, foreign("job", p.Namespace, name)
-	}
-	background := metav1.DeletePropagationBackground
-	err = jobs.Delete(ctx, name, metav1.DeleteOptions{
-		PropagationPolicy: &background, Preconditions: metav1.NewUIDPreconditions(string(job.UID)),
-	})
-	// A conflict means that the Job we read is gone and its name is used anew.
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fault(err, "deleting test job %s/%s", p.Namespace, name)
-	}
-	h.log().Info("test job removed", "incident", p.Incident, "job", name)
-	return true, nil
 }
 
 func (h *Hands) now() time.Time {

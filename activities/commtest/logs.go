@@ -57,62 +57,70 @@ func (h *Hands) collect(ctx context.Context, p steps.RunCommTestParams, seen sig
 	return logs, kept, nil
 }
 
-func (h *Hands) readRank(ctx context.Context, p steps.RunCommTestParams, rank int, pod *corev1.Pod) (RankLog, incident.IndexEntry, error) {
-	log, content, err := h.readLog(ctx, pod)
+func (h *Hands) readRank(ctx context.Context, p steps.RunCommTestParams, rank int, pod *corev1.Pod) (log RankLog, entry incident.IndexEntry, err error) {
+	read := func(r io.Reader) (err error) { log, err = Read(r); return err }
+	unread, entry, err := h.keepLog(ctx, pod, fmt.Sprintf("commtest/%s/rank-%03d.log", p.Name, rank), rank, read)
+	log.Unreadable = unread
+	log.Rank, log.Node, log.Pod, log.Exit = rank, pod.Spec.NodeName, pod.Name, exitOf(pod)
+	return log, entry, err
+}
+
+// keepLog streams a pod's log through read and keeps it as evidence under
+// name. Unread says why it is missing or incomplete.
+func (h *Hands) keepLog(ctx context.Context, pod *corev1.Pod, name string, rank int, read func(io.Reader) error) (unread string, entry incident.IndexEntry, err error) {
+	content, err := h.readLog(ctx, pod, read)
 	switch {
 	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
-		return log, incident.IndexEntry{}, fault(err, "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
+		return "", entry, fault(err, "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
 	case ctx.Err() != nil:
-		return log, incident.IndexEntry{}, incident.Faultf(incident.TimedOut, context.Cause(ctx), "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
+		return "", entry, incident.Faultf(incident.TimedOut, context.Cause(ctx), "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
 	case err != nil:
-		log.Unreadable = err.Error()
+		unread = err.Error()
 	}
-	log.Rank, log.Node, log.Pod, log.Exit = rank, pod.Spec.NodeName, pod.Name, exitOf(pod)
 	if content.empty() {
-		return log, incident.IndexEntry{}, nil
+		return unread, entry, nil
 	}
-	name := fmt.Sprintf("commtest/%s/rank-%03d.log", p.Name, rank)
 	ref, err := h.Store.Put(ctx, name, content.reader())
 	if err != nil {
-		return log, incident.IndexEntry{}, fmt.Errorf("keeping %s: %w", name, err)
+		return unread, entry, fmt.Errorf("keeping %s: %w", name, err)
 	}
 	ref.Cut = ref.Cut || content.dropped > 0
-	return log, incident.IndexEntry{EvidenceRef: ref, Kind: "log", Rank: rank, Pod: pod.Name, Container: container}, nil
+	return unread, incident.IndexEntry{EvidenceRef: ref, Kind: "log", Rank: rank, Pod: pod.Name, Container: container}, nil
 }
 
 // readLog tries a few times; what the last try got is returned with its error.
-func (h *Hands) readLog(ctx context.Context, pod *corev1.Pod) (log RankLog, content *keeper, err error) {
+func (h *Hands) readLog(ctx context.Context, pod *corev1.Pod, read func(io.Reader) error) (content *keeper, err error) {
 	if _, started := startedAt(pod); !started {
-		return log, newKeeper(), fmt.Errorf("its program did not start")
+		return newKeeper(), fmt.Errorf("its program did not start")
 	}
 	for try := 1; ; try++ {
-		log, content, err = h.stream(ctx, pod)
+		content, err = h.stream(ctx, pod, read)
 		if err == nil || try == readTries || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
-			return log, content, err
+			return content, err
 		}
 		h.log().Warn("log not read, trying again", "pod", pod.Name, "node", pod.Spec.NodeName, "error", err)
 		select {
 		case <-ctx.Done():
-			return log, content, context.Cause(ctx)
+			return content, context.Cause(ctx)
 		case <-time.After(readPause):
 		}
 	}
 }
 
 // stream reads a log once, redacted: all of it is parsed, its head and tail are kept.
-func (h *Hands) stream(ctx context.Context, pod *corev1.Pod) (RankLog, *keeper, error) {
+func (h *Hands) stream(ctx context.Context, pod *corev1.Pod, read func(io.Reader) error) (*keeper, error) {
 	ctx, done := context.WithTimeout(ctx, readBound)
 	defer done()
 	content := newKeeper()
 	options := &corev1.PodLogOptions{Container: container, Timestamps: true}
 	body, err := h.Kube.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, options).Stream(ctx)
 	if err != nil {
-		return RankLog{}, content, err
+		return content, err
 	}
 	defer body.Close()
-	log, err := Read(io.TeeReader(redact.Reader(body), content))
+	err = read(io.TeeReader(redact.Reader(body), content))
 	content.end()
-	return log, content, err
+	return content, err
 }
 
 func exitOf(pod *corev1.Pod) *Exit {

@@ -1,27 +1,23 @@
 package commtest
 
 import (
-	_ "embed"
-	"fmt"
+	"embed"
 	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
 
-//go:embed allreduce.py
-var script string
+//go:embed script/*.py
+var scripts embed.FS
 
 const (
 	// TestLabel marks the pods, Services and ConfigMaps of communication tests.
@@ -30,9 +26,9 @@ const (
 	// attempt joins only a test of the same group.
 	NodesAnnotation = "gpumedic.io/comm-test-nodes"
 
-	container  = "allreduce"
+	container  = "commtest"
 	scriptDir  = "/opt/gpumedic"
-	scriptFile = "allreduce.py"
+	scriptFile = "commtest.py"
 	gpuName    = "nvidia.com/gpu"
 	masterPort = 29500
 	// linger is how long the cluster keeps a finished test that nobody
@@ -45,6 +41,22 @@ const (
 	minMeet, maxMeet = 5 * time.Second, 2 * time.Minute
 	// smallest message of the sweep, and the factor between two sizes.
 	smallest, factor = 1 << 20, 4
+)
+
+// The collectives of a sweep. The judged bandwidth is that of allReduce.
+const (
+	allReduce = "all_reduce"
+	allGather = "all_gather"
+	sendRecv  = "sendrecv"
+)
+
+func ops() []string { return []string{allReduce, allGather, sendRecv} }
+
+// Programs that measure; they are values of comm_test.tool.
+const (
+	ToolTorch = "torch"
+	ToolNCCL  = "nccl-tests"
+	toolAuto  = "auto"
 )
 
 // Sizes lists the message sizes of a sweep up to maxBytes, ascending.
@@ -65,7 +77,7 @@ func jobFor(p steps.RunCommTestParams, level podSecurity) *batchv1.Job {
 	return &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: p.Name, Namespace: p.Namespace, Labels: ownLabels(p.Incident),
-			Annotations: map[string]string{NodesAnnotation: strings.Join(slices.Sorted(slices.Values(p.Group.Nodes)), ",")},
+			Annotations: nodesAnnotation(p.Group),
 		},
 		Spec: batchv1.JobSpec{
 			Parallelism: ranks, Completions: ranks,
@@ -75,7 +87,7 @@ func jobFor(p steps.RunCommTestParams, level podSecurity) *batchv1.Job {
 			ActiveDeadlineSeconds:   ptr.To(int64(lifetime.Seconds())),
 			TTLSecondsAfterFinished: ptr.To(int32(linger.Seconds())),
 			Template: corev1.PodTemplateSpec{
-				ObjectMeta: metav1.ObjectMeta{Labels: podLabels(p)},
+				ObjectMeta: metav1.ObjectMeta{Labels: podLabels(p), Annotations: annotations(p.Settings)},
 				Spec:       podSpec(p, level),
 			},
 		},
@@ -86,7 +98,7 @@ func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
 	spec := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		Subdomain:                     p.Name,
-		Affinity:                      onePodOnEach(p),
+		Affinity:                      onePodOnEach(p, map[string]string{batchv1.JobNameLabel: p.Name}),
 		Tolerations:                   tolerations(p.Settings.Tolerations),
 		HostNetwork:                   p.Settings.HostNetwork,
 		AutomountServiceAccountToken:  ptr.To(false),
@@ -98,8 +110,7 @@ func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
 			{Name: "script", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
 				LocalObjectReference: corev1.LocalObjectReference{Name: p.Name},
 			}}},
-			// The default of 64 MiB is too little for NCCL between the GPUs of a node.
-			{Name: "shm", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory}}},
+			{Name: "shm", VolumeSource: corev1.VolumeSource{EmptyDir: sharedMemory(p.Settings)}},
 			{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 		},
 	}
@@ -114,7 +125,7 @@ func rankContainer(p steps.RunCommTestParams, level podSecurity) corev1.Containe
 		Name: container, Image: p.Settings.Image,
 		Command:         []string{"python3", "-u", scriptDir + "/" + scriptFile},
 		Env:             environment(p),
-		Resources:       corev1.ResourceRequirements{Limits: resources(p.Settings), Requests: resources(p.Settings)},
+		Resources:       requirements(p.Settings),
 		SecurityContext: containerContext(p.Settings, level),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: "script", MountPath: scriptDir, ReadOnly: true},
@@ -125,8 +136,9 @@ func rankContainer(p steps.RunCommTestParams, level podSecurity) corev1.Containe
 }
 
 // onePodOnEach allows exactly the group's nodes, by their names and not by a
-// label that may differ from them, and never two ranks on one.
-func onePodOnEach(p steps.RunCommTestParams) *corev1.Affinity {
+// label that may differ from them, and never two ranks on one. Siblings are
+// the labels of the test's ranks.
+func onePodOnEach(p steps.RunCommTestParams, siblings map[string]string) *corev1.Affinity {
 	terms := make([]corev1.NodeSelectorTerm, len(p.Group.Nodes))
 	for i, node := range p.Group.Nodes {
 		terms[i].MatchFields = []corev1.NodeSelectorRequirement{
@@ -139,54 +151,11 @@ func onePodOnEach(p steps.RunCommTestParams) *corev1.Affinity {
 		},
 		PodAntiAffinity: &corev1.PodAntiAffinity{
 			RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{
-				LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{batchv1.JobNameLabel: p.Name}},
+				LabelSelector: &metav1.LabelSelector{MatchLabels: siblings},
 				TopologyKey:   corev1.LabelHostname,
 			}},
 		},
 	}
-}
-
-// environment puts the operator's variables first: of two equal names the
-// later wins, and what the ranks need to meet is not for configuration.
-func environment(p steps.RunCommTestParams) []corev1.EnvVar {
-	env := []corev1.EnvVar{{Name: "NCCL_DEBUG", Value: "INFO"}, {Name: "PYTHONDONTWRITEBYTECODE", Value: "1"}, {Name: "HOME", Value: "/tmp"}}
-	for _, name := range sortedKeys(p.Settings.Env) {
-		env = slices.DeleteFunc(env, func(v corev1.EnvVar) bool { return v.Name == name })
-		env = append(env, corev1.EnvVar{Name: name, Value: p.Settings.Env[name]})
-	}
-	meet := meetBound(p.Settings)
-	own := []corev1.EnvVar{
-		fromField("RANK", "metadata.annotations['"+batchv1.JobCompletionIndexAnnotation+"']"),
-		fromField("NODE_NAME", "spec.nodeName"),
-		{Name: "NNODES", Value: strconv.Itoa(len(p.Group.Nodes))},
-		{Name: "NPROC_PER_NODE", Value: strconv.Itoa(max(1, p.Settings.GPUsPerNode))},
-		{Name: "MASTER_ADDR", Value: fmt.Sprintf("%[1]s-0.%[1]s.%[2]s", p.Name, p.Namespace)},
-		{Name: "MASTER_PORT", Value: strconv.Itoa(masterPort)},
-		{Name: "COMMTEST_TOKEN", Value: p.Name},
-		{Name: "COMMTEST_SIZES", Value: joinSizes(Sizes(p.Settings.MaxBytes))},
-		{Name: "COMMTEST_MEET_SECONDS", Value: seconds(meet)},
-		{Name: "COMMTEST_RUN_SECONDS", Value: seconds(runBound(p.Settings.Deadline, meet))},
-	}
-	for _, v := range own {
-		env = slices.DeleteFunc(env, func(other corev1.EnvVar) bool { return other.Name == v.Name })
-	}
-	return append(env, own...)
-}
-
-// meetBound is how long the ranks wait for each other: as long as their pods
-// may take to start, within reason.
-func meetBound(s incident.CommTestSettings) time.Duration {
-	return min(max(s.StartDeadline, minMeet), maxMeet)
-}
-
-// runBound leaves the script time to say what went wrong before our deadline
-// cuts it off; a deadline shorter than the check-in is shared half and half.
-func runBound(deadline, meet time.Duration) time.Duration {
-	return max(deadline-meet-5*time.Second, deadline/2)
-}
-
-func fromField(name, path string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: path}}}
 }
 
 func resources(s incident.CommTestSettings) corev1.ResourceList {
@@ -209,67 +178,5 @@ func tolerations(settings []incident.Toleration) []corev1.Toleration {
 	}
 	return list
 }
-
-func ownLabels(incidentID string) map[string]string {
-	return map[string]string{steps.OwnerLabel: steps.OwnerValue(incidentID), TestLabel: "true"}
-}
-
-// podLabels are the workload's labels, so that its policies select the test
-// too, without those by which controllers would take the pod for their own.
-func podLabels(p steps.RunCommTestParams) map[string]string {
-	labels := map[string]string{}
-	for name, value := range p.PodLabels {
-		if !controlling(name) {
-			labels[name] = value
-		}
-	}
-	maps.Copy(labels, ownLabels(p.Incident))
-	return labels
-}
-
-func controlling(label string) bool {
-	return strings.HasPrefix(label, "batch.kubernetes.io/") || strings.HasPrefix(label, "kueue.x-k8s.io/") ||
-		label == "job-name" || label == "controller-uid" || label == "pod-template-hash"
-}
-
-// serviceFor gives the ranks their names, also before they are ready.
-func serviceFor(p steps.RunCommTestParams, owner *batchv1.Job) *corev1.Service {
-	return &corev1.Service{
-		ObjectMeta: ownedBy(owner),
-		Spec: corev1.ServiceSpec{
-			ClusterIP:                corev1.ClusterIPNone,
-			PublishNotReadyAddresses: true,
-			Selector:                 map[string]string{batchv1.JobNameLabel: p.Name},
-			Ports: []corev1.ServicePort{
-				{Name: "rendezvous", Port: masterPort, TargetPort: intstr.FromInt32(masterPort)},
-			},
-		},
-	}
-}
-
-func configMapFor(owner *batchv1.Job) *corev1.ConfigMap {
-	return &corev1.ConfigMap{ObjectMeta: ownedBy(owner), Data: map[string]string{scriptFile: script}}
-}
-
-// ownedBy makes deleting the Job delete the object too.
-func ownedBy(job *batchv1.Job) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Name: job.Name, Namespace: job.Namespace,
-		Labels: map[string]string{steps.OwnerLabel: job.Labels[steps.OwnerLabel], TestLabel: "true"},
-		OwnerReferences: []metav1.OwnerReference{
-			{APIVersion: "batch/v1", Kind: "Job", Name: job.Name, UID: job.UID},
-		},
-	}
-}
-
-func joinSizes(sizes []int64) string {
-	words := make([]string, len(sizes))
-	for i, size := range sizes {
-		words[i] = strconv.FormatInt(size, 10)
-	}
-	return strings.Join(words, ",")
-}
-
-func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds()))) }
 
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }

@@ -19,12 +19,15 @@ type run struct {
 	logs []RankLog
 }
 
+// offset tells the figures of the collectives apart.
+var offset = map[string]int{allReduce: 0, allGather: 1, sendRecv: 2}
+
 const stamp = "2026-11-24T00:00:00.000000000Z "
 
 // healthy writes the logs of a group that works, as text, and reads them.
 func healthy(t *testing.T, nodes int) *run {
 	t.Helper()
-	r := &run{want: Want{Procs: 4, Backend: "nccl", Sizes: []int64{1 << 20, 4 << 20, 16 << 20}, ExpectedGBps: 370, SlowBelow: 0.5}}
+	r := &run{want: Want{Procs: 4, Backend: "nccl", Ops: ops(), Sizes: []int64{1 << 20, 4 << 20, 16 << 20}, ExpectedGBps: 370, SlowBelow: 0.5}}
 	r.want.Group.ID = "r1-g1"
 	for i := range nodes {
 		r.want.Group.Nodes = append(r.want.Group.Nodes, fmt.Sprintf("gpu-%02d", i))
@@ -55,8 +58,10 @@ func (r *run) text(rank int) string {
 		lines = append(lines, "gpu-00:41:99 [0] NCCL INFO Channel 00/0 : 0[0] -> 4[0] [send] via NET/IB/0/GDRDMA")
 	}
 	if rank == 0 {
-		for i, size := range r.want.Sizes {
-			lines = append(lines, fmt.Sprintf(`{"event":"point","op":"all_reduce","bytes":%d,"time_ms":1.5,"busbw_gbps":%d,"wrong":0}`, size, 100*(i+1)))
+		for _, op := range r.want.Ops {
+			for i, size := range r.want.Sizes {
+				lines = append(lines, fmt.Sprintf(`{"event":"point","op":"%s","bytes":%d,"time_ms":1.5,"busbw_gbps":%d,"wrong":0}`, op, size, 100*(i+1)+offset[op]))
+			}
 		}
 	}
 	lines = append(lines, fmt.Sprintf(`{"event":"rank","rank":%d,"local":0,"host":"x","seconds":0.01}`, rank))
@@ -82,6 +87,12 @@ func (r *run) trouble(rank int, phase string, missing ...int) {
 	r.logs[rank].ends = nil
 }
 
+// waited lets a rank give up with so many collectives begun.
+func (r *run) waited(rank int, phase string, entered int) {
+	r.trouble(rank, phase)
+	r.logs[rank].errors[0].TimedOut, r.logs[rank].errors[0].Entered = true, &entered
+}
+
 func TestParse(t *testing.T) {
 	for name, c := range map[string]struct {
 		nodes  int
@@ -101,16 +112,25 @@ func TestParse(t *testing.T) {
 		"slow, and one rank is slow by itself": {3, func(t *testing.T, r *run) {
 			r.replace(t, 0, `"busbw_gbps":300`, `"busbw_gbps":30`)
 			r.replace(t, 2, `"seconds":0.01`, `"seconds":0.5`)
-		}, incident.TestFail, "node gpu-02 took 0.50 s", nil},
+		}, incident.TestFail, "node gpu-02 took 0.5 s", nil},
 		"just fast enough": {3, func(t *testing.T, r *run) { r.replace(t, 0, `"busbw_gbps":300`, `"busbw_gbps":185`) }, incident.TestPass, "185.0", nil},
 
-		"one node is no network test": {1, func(t *testing.T, r *run) { r.replace(t, 0, `"busbw_gbps":300`, `"busbw_gbps":10`) },
-			incident.TestPass, "says nothing about the network", nil},
-		"one node, one process": {1, func(t *testing.T, r *run) {
-			for i := range r.logs[0].points {
-				r.logs[0].points[i].BusBW = 0
+		"one node is no network test": {1, func(*testing.T, *run) {},
+			incident.TestPass, "the 4 GPUs of gpu-00 work together at 300.0 GB/s at 16 MiB; a test of one node says nothing about the network", nil},
+		"one node, slow inside": {1, func(t *testing.T, r *run) { r.replace(t, 0, `"busbw_gbps":300`, `"busbw_gbps":10`) },
+			incident.TestFail, "slow: 10.0 GB/s at 16 MiB inside node gpu-00, expected about 370 GB/s", nil},
+		"one node, one slow GPU": {1, func(t *testing.T, r *run) {
+			r.logs[0].times = nil
+			for i := range 4 {
+				r.logs[0].times = append(r.logs[0].times, event{Local: i, Compute: 0.006, Copy: 0.002})
 			}
-		}, incident.TestPass, "says nothing about the network", nil},
+			r.logs[0].times[2].Copy = 0.005
+		}, incident.TestFail, "slow: GPU 2 of gpu-00 took 0.005 s for copying by itself where the median of its siblings is 0.002 s", nil},
+		"one node, one process": {1, func(t *testing.T, r *run) {
+			r.want.Procs = 1
+			r.replace(t, 0, `"procs":4`, `"procs":1`)
+			r.logs[0].points = nil
+		}, incident.TestPass, "one GPU of gpu-00 does its own work; with one process this is no test of bandwidth", nil},
 		"one node, wrong sums": {1, func(t *testing.T, r *run) {
 			r.replace(t, 0, `"busbw_gbps":300,"wrong":0`, `"busbw_gbps":300,"wrong":7`)
 		},
@@ -157,7 +177,7 @@ func TestParse(t *testing.T) {
 		"wrong sums": {3, func(t *testing.T, r *run) {
 			r.replace(t, 0, `"busbw_gbps":200,"wrong":0`, `"busbw_gbps":200,"wrong":3`)
 		},
-			incident.TestFail, "3 wrong elements in the sum of 4 MiB", nil},
+			incident.TestFail, "3 wrong elements after all_reduce of 4 MiB", nil},
 		"a bad end": {3, func(t *testing.T, r *run) { r.replace(t, 0, `"ok":true`, `"ok":false`) }, incident.TestFail, "bad end", nil},
 
 		"the image has no torch": {3, func(t *testing.T, r *run) {
@@ -182,9 +202,46 @@ func TestParse(t *testing.T) {
 			r.want.Meet, r.want.StartSpread = time.Minute, 55*time.Second
 		}, incident.TestFail, "phase init", []string{"gpu-01"}},
 
-		"no end":              {3, func(t *testing.T, r *run) { r.logs[0].ends = nil }, incident.TestError, "0 end lines", nil},
-		"the sweep broke off": {3, func(t *testing.T, r *run) { r.logs[0].points = r.logs[0].points[:2] }, incident.TestError, "2 of 3 message sizes", nil},
-		"sizes out of order":  {3, func(t *testing.T, r *run) { slices.Reverse(r.logs[0].points) }, incident.TestError, "message sizes", nil},
+		"no end":                  {3, func(t *testing.T, r *run) { r.logs[0].ends = nil }, incident.TestError, "0 end lines", nil},
+		"the sweep broke off":     {3, func(t *testing.T, r *run) { r.logs[0].points = r.logs[0].points[:2] }, incident.TestError, "2 of 3 message sizes of all_reduce", nil},
+		"a collective is missing": {3, func(t *testing.T, r *run) { r.logs[0].points = r.logs[0].points[:6] }, incident.TestError, "0 of 3 message sizes of sendrecv", nil},
+		"only all-reduce moved data": {3, func(t *testing.T, r *run) { r.replace(t, 0, `"busbw_gbps":302`, `"busbw_gbps":0`) },
+			incident.TestError, "not a network test: bus bandwidth 0 of sendrecv at 16 MiB", nil},
+		"the launcher is broken": {3, func(t *testing.T, r *run) {
+			r.trouble(1, phaseLaunch)
+			r.waited(0, phaseInit, 1)
+		}, incident.TestError, "could not be run: rank 1 on gpu-01", nil},
+		"a process ran out of memory": {3, func(t *testing.T, r *run) { r.trouble(1, phaseMemory) }, incident.TestError, "could not be run", nil},
+		"one died, the others hear it": {3, func(t *testing.T, r *run) {
+			r.trouble(1, phaseDied)
+			r.trouble(0, phaseCollect)
+			r.trouble(2, phaseCollect)
+			r.logs[0].errors[0].Echo, r.logs[2].errors[0].Echo = true, true
+		}, incident.TestFail, "rank 1 on gpu-01: error in phase died", []string{"gpu-01"}},
+		"one is behind, the others wait": {4, func(t *testing.T, r *run) {
+			for rank, entered := range []int{17, 17, 4, 17} {
+				r.waited(rank, phaseCollect, entered)
+			}
+		}, incident.TestFail, "phase collective", []string{"gpu-02"}},
+		"one is silent, the others wait": {4, func(t *testing.T, r *run) {
+			for rank := range 4 {
+				r.waited(rank, phaseCollect, 17)
+			}
+			r.logs[1].errors, r.logs[1].Exit = nil, nil
+		}, incident.TestFail, "phase collective", []string{"gpu-01"}},
+		"all wait in the same collective": {2, func(t *testing.T, r *run) { r.waited(0, phaseInit, 1); r.waited(1, phaseInit, 1) },
+			incident.TestFail, "phase init", []string{"gpu-00", "gpu-01"}},
+		"one gives up first, the others hear it": {2, func(t *testing.T, r *run) {
+			r.waited(0, phaseInit, 1)
+			r.waited(1, phaseInit, 1)
+			r.logs[1].errors[0].TimedOut, r.logs[1].errors[0].Echo = false, true
+		}, incident.TestFail, "rank 0 on gpu-00: error in phase init", []string{"gpu-00", "gpu-01"}},
+		"one names the cause, the others wait": {3, func(t *testing.T, r *run) {
+			r.waited(0, phaseCollect, 3)
+			r.waited(1, phaseCollect, 3)
+			r.trouble(2, phaseCollect)
+		}, incident.TestFail, "rank 2 on gpu-02", []string{"gpu-02"}},
+		"sizes out of order": {3, func(t *testing.T, r *run) { slices.Reverse(r.logs[0].points) }, incident.TestError, "message sizes", nil},
 		"a log breaks off in an event": {3, func(t *testing.T, r *run) {
 			r.logs[1] = read(t, 1, r.text(1)+stamp+`{"event":"ran`)
 		}, incident.TestError, "broken line", nil},
@@ -222,7 +279,13 @@ func TestParseMeasures(t *testing.T) {
 	got := Parse(r.logs, r.want)
 	want := incident.Outcome{
 		ID: "r1-g1", Nodes: []string{"gpu-00", "gpu-01"}, Result: incident.TestPass, BusBWGBps: 300, ExpectedGBps: 370, Transport: "IB",
-		Points: []incident.BusBWPoint{{Bytes: 1 << 20, BusBWGBps: 100}, {Bytes: 4 << 20, BusBWGBps: 200}, {Bytes: 16 << 20, BusBWGBps: 300}},
+		Points: []incident.BusBWPoint{
+			{Op: allReduce, Bytes: 1 << 20, BusBWGBps: 100}, {Op: allReduce, Bytes: 4 << 20, BusBWGBps: 200}, {Op: allReduce, Bytes: 16 << 20, BusBWGBps: 300},
+			{Op: allGather, Bytes: 1 << 20, BusBWGBps: 101}, {Op: allGather, Bytes: 4 << 20, BusBWGBps: 201}, {Op: allGather, Bytes: 16 << 20, BusBWGBps: 301},
+			{Op: sendRecv, Bytes: 1 << 20, BusBWGBps: 102}, {Op: sendRecv, Bytes: 4 << 20, BusBWGBps: 202}, {Op: sendRecv, Bytes: 16 << 20, BusBWGBps: 302},
+		},
+		Tool:   ToolTorch,
+		Proved: "NCCL moved right data between 2 nodes over IB up to 16 MiB in every collective tried; other nodes, other paths of the fabric and long runs are not proved",
 		Why:    "2 nodes reached 300.0 GB/s at 16 MiB over IB",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

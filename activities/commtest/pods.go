@@ -5,10 +5,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -21,6 +19,10 @@ type sight struct {
 	// ranks holds the newest pod of each completion index, nil where none is.
 	ranks                     []*corev1.Pod
 	started, finished, failed int
+	// launcher is the pod of mpirun, nil where the tool has none or before it is
+	// created; awaitsLauncher until it has started.
+	launcher       *corev1.Pod
+	awaitsLauncher bool
 	// over: there is nothing left to wait for.
 	over bool
 	// trouble says why this was no test at all; "" when the pods' logs decide.
@@ -31,16 +33,18 @@ type sight struct {
 	spread time.Duration
 }
 
-func (s sight) allStarted() bool { return len(s.ranks) > 0 && s.started == len(s.ranks) }
+func (s sight) allStarted() bool {
+	return len(s.ranks) > 0 && s.started == len(s.ranks) && !s.awaitsLauncher
+}
 
 // String is what heartbeats say.
 func (s sight) String() string {
 	return fmt.Sprintf("%d of %d ranks started, %d ended", s.started, len(s.ranks), s.finished)
 }
 
-// observe sums up a Job and its pods.
-func observe(p steps.RunCommTestParams, job *batchv1.Job, pods []*corev1.Pod) sight {
-	seen := sight{ranks: newest(len(p.Group.Nodes), pods)}
+// sum counts what the pods of the ranks do, and judges where they stand.
+func sum(ranks []*corev1.Pod, nodes []string) sight {
+	seen := sight{ranks: ranks}
 	var first, last time.Time
 	for _, pod := range seen.ranks {
 		if pod == nil {
@@ -58,9 +62,7 @@ func observe(p steps.RunCommTestParams, job *batchv1.Job, pods []*corev1.Pod) si
 		seen.count(pod)
 	}
 	seen.spread = last.Sub(first)
-	seen.over = seen.over || seen.finished == len(seen.ranks)
-	seen.judgePlaces(p.Group.Nodes)
-	seen.judgeJob(job)
+	seen.judgePlaces(nodes)
 	return seen
 }
 
@@ -98,28 +100,16 @@ func (s *sight) judgePlaces(nodes []string) {
 	}
 }
 
-// judgeJob notices a Job that ended although not every rank ran to its end.
-func (s *sight) judgeJob(job *batchv1.Job) {
-	for _, condition := range job.Status.Conditions {
-		ended := condition.Type == batchv1.JobFailed || condition.Type == batchv1.JobComplete
-		if !ended || condition.Status != corev1.ConditionTrue || s.over {
-			continue
-		}
-		s.over = true
-		s.trouble = fmt.Sprintf("the cluster ended the test's Job early: %s: %s", condition.Reason, condition.Message)
-	}
-}
-
-// newest picks, for every index, the pod that was created last.
-func newest(ranks int, pods []*corev1.Pod) []*corev1.Pod {
+// newest picks, for every rank, the pod that was created last. rankOf gives
+// -1 for a pod that is none.
+func newest(ranks int, pods []*corev1.Pod, rankOf func(*corev1.Pod) int) []*corev1.Pod {
 	sorted := slices.SortedFunc(slices.Values(pods), func(a, b *corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
 	byRank := make([]*corev1.Pod, ranks)
 	for _, pod := range sorted {
-		index, err := strconv.Atoi(pod.Annotations[batchv1.JobCompletionIndexAnnotation])
-		if err == nil && index >= 0 && index < ranks {
-			byRank[index] = pod
+		if rank := rankOf(pod); rank >= 0 && rank < ranks {
+			byRank[rank] = pod
 		}
 	}
 	return byRank
@@ -160,16 +150,19 @@ func hopeless(pod *corev1.Pod) string {
 }
 
 // whyNotStarted names the first rank that did not start and the best reason known.
-func (h *Hands) whyNotStarted(ctx context.Context, p steps.RunCommTestParams, seen sight) string {
+func (h *Hands) whyNotStarted(ctx context.Context, p steps.RunCommTestParams, kind string, seen sight) string {
 	for rank, pod := range seen.ranks {
 		if pod == nil {
-			return fmt.Sprintf("no pod was created for rank %d%s", rank, h.lastWarning(ctx, p.Namespace, "Job", p.Name))
+			return fmt.Sprintf("no pod was created for rank %d%s", rank, h.lastWarning(ctx, p.Namespace, kind, p.Name))
 		}
 		if _, started := startedAt(pod); !started {
 			return whyPending(pod) + h.lastWarning(ctx, p.Namespace, "Pod", pod.Name)
 		}
 	}
-	return "unknown"
+	if seen.launcher != nil {
+		return "the launcher: " + whyPending(seen.launcher) + h.lastWarning(ctx, p.Namespace, "Pod", seen.launcher.Name)
+	}
+	return "the launcher was not created" + h.lastWarning(ctx, p.Namespace, kind, p.Name)
 }
 
 func whyPending(pod *corev1.Pod) string {

@@ -3,6 +3,7 @@ package commtest
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"io"
@@ -21,19 +22,27 @@ const (
 
 // event is one JSON line of the test's program. Rank is a completion index.
 //
-//	start  every rank: World (ranks), Procs (processes, 0 = not told), Backend
-//	point  rank 0, per size: Bytes, TimeMS, BusBW (GB/s), Wrong (wrong elements)
-//	rank   every rank: Seconds of its own work, to name a slow one
+//	start  every rank: World (ranks), Procs (processes, 0 = not told), Backend,
+//	       and the versions of what measures: Torch, NCCL, Device, Launcher
+//	point  rank 0, per collective and size: Op, Bytes, TimeMS, BusBW (GB/s),
+//	       Wrong (wrong elements)
+//	rank   every process: Seconds of its own work and what they consist of,
+//	       Late, Work and Exchange, to name a slow one; see times.go
 //	end    rank 0: OK, World
-//	error  any rank: Phase (rendezvous, init, collective, check), Missing
-//	       ranks, Detail; Echo when it only repeats what another rank saw
+//	error  any rank: Phase, Missing ranks, Detail; Echo when it only repeats
+//	       what another rank saw; TimedOut when it waited in vain; the number of
+//	       collectives that this process had Entered by then, nil = not told
 type event struct {
 	Event     string  `json:"event"`
 	Rank      int     `json:"rank"`
+	Local     int     `json:"local"`
 	World     int     `json:"world"`
 	Procs     int     `json:"procs"`
 	Host      string  `json:"host"`
 	Backend   string  `json:"backend"`
+	Torch     string  `json:"torch"`
+	NCCL      string  `json:"nccl"`
+	Device    string  `json:"device"`
 	Simulated bool    `json:"simulated"`
 	Op        string  `json:"op"`
 	Bytes     int64   `json:"bytes"`
@@ -41,12 +50,22 @@ type event struct {
 	BusBW     float64 `json:"busbw_gbps"`
 	Wrong     int64   `json:"wrong"`
 	Seconds   float64 `json:"seconds"`
+	Compute   float64 `json:"compute_seconds"`
+	Copy      float64 `json:"copy_seconds"`
+	Late      float64 `json:"late_seconds"`
+	Work      float64 `json:"work_seconds"`
+	Exchange  float64 `json:"exchange_seconds"`
 	OK        bool    `json:"ok"`
 	Phase     string  `json:"phase"`
 	Missing   []int   `json:"missing"`
 	Detail    string  `json:"detail"`
 	Echo      bool    `json:"echo"`
+	TimedOut  bool    `json:"timed_out"`
+	Entered   *int    `json:"entered"`
 }
+
+// op is the collective of a point; a program that names none means all_reduce.
+func (e event) op() string { return cmp.Or(e.Op, allReduce) }
 
 // RankLog is what one rank's log told, and how its pod ended.
 type RankLog struct {

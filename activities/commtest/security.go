@@ -46,7 +46,7 @@ func podContext(level podSecurity) *corev1.PodSecurityContext {
 
 func containerContext(s incident.CommTestSettings, level podSecurity) *corev1.SecurityContext {
 	capabilities := &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
-	if len(s.Resources) > 0 && level != baseline && level != restricted {
+	if usesDevices(s) && level != baseline && level != restricted {
 		capabilities.Add = []corev1.Capability{"IPC_LOCK"} // see the package comment
 	}
 	return &corev1.SecurityContext{

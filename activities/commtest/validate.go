@@ -3,8 +3,10 @@ package commtest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -42,9 +44,16 @@ func validate(p steps.RunCommTestParams) error {
 func validateSettings(s incident.CommTestSettings) []error {
 	var problems []error
 	report := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if s.Image == "" {
+	if s.Image == "" && s.Tool != ToolNCCL {
 		report("comm_test.image is empty")
 	}
+	if s.NCCLTestsImage == "" && s.Tool == ToolNCCL {
+		report("comm_test.nccl_tests_image is empty, and comm_test.tool is %s", ToolNCCL)
+	}
+	if !slices.Contains([]string{"", ToolTorch, ToolNCCL, toolAuto}, s.Tool) {
+		report("comm_test.tool is %q, want %s, %s or %s", s.Tool, ToolTorch, ToolNCCL, toolAuto)
+	}
+	problems = append(problems, validateFabric(s)...)
 	if s.GPUsPerNode < 0 {
 		report("comm_test.gpus_per_node is %d", s.GPUsPerNode)
 	}
@@ -58,6 +67,29 @@ func validateSettings(s incident.CommTestSettings) []error {
 		if _, err := resource.ParseQuantity(s.Resources[name]); err != nil {
 			report("comm_test.resources[%s] is %q: %w", name, s.Resources[name], err)
 		}
+	}
+	return problems
+}
+
+func validateFabric(s incident.CommTestSettings) []error {
+	var problems []error
+	report := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	known, found := fabrics[s.Fabric]
+	switch {
+	case s.Fabric == "":
+	case !found:
+		report("comm_test.fabric is %q, want one of %s", s.Fabric, strings.Join(slices.Sorted(maps.Keys(fabrics)), ", "))
+	case known.asks != nil && known.asks(s) != "":
+		report("%s", known.asks(s))
+	}
+	for _, network := range s.Networks {
+		namespace, name, _ := strings.Cut(network, "/")
+		if len(validation.IsDNS1123Label(namespace)) > 0 || len(validation.IsDNS1123Subdomain(name)) > 0 {
+			report("comm_test.networks has %q, want namespace/name", network)
+		}
+	}
+	if size, err := resource.ParseQuantity(s.SharedMemory); s.SharedMemory != "" && (err != nil || size.Sign() <= 0) {
+		report("comm_test.shared_memory is %q, want a size such as 16Gi", s.SharedMemory)
 	}
 	return problems
 }

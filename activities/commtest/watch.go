@@ -7,13 +7,9 @@ import (
 	"sync"
 	"time"
 
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
-	batchinformers "k8s.io/client-go/informers/batch/v1"
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -43,19 +39,17 @@ type watcher struct {
 }
 
 // watch starts the watcher; its owner calls close.
-func (h *Hands) watch(ctx context.Context, namespace, name string) (*watcher, error) {
+func (h *Hands) watch(ctx context.Context, m machine, namespace, name string) (*watcher, error) {
 	ctx, stop := context.WithCancel(ctx)
 	w := &watcher{changed: make(chan struct{}, 1), stop: stop}
-	w.jobs = batchinformers.NewFilteredJobInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
-		o.FieldSelector = fields.OneTermEqualSelector(metav1.ObjectNameField, name).String()
-	})
+	w.jobs = m.informer(h, namespace, name)
 	w.pods = coreinformers.NewFilteredPodInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
-		o.LabelSelector = labels.Set{batchv1.JobNameLabel: name}.String()
+		o.LabelSelector = m.selector(name).String()
 	})
 	for _, informer := range []cache.SharedIndexInformer{w.jobs, w.pods} {
 		if err := w.hear(informer); err != nil {
 			stop()
-			return nil, incident.Faultf(incident.Internal, err, "preparing the watch of test job %s/%s", namespace, name)
+			return nil, incident.Faultf(incident.Internal, err, "preparing the watch of test %s/%s", namespace, name)
 		}
 		w.running.Go(func() { informer.RunWithContext(ctx) })
 	}
@@ -97,12 +91,12 @@ func (w *watcher) err() error {
 }
 
 // job returns nil when the watch has not seen it.
-func (w *watcher) job(namespace, name string) *batchv1.Job {
+func (w *watcher) job(namespace, name string) metav1.Object {
 	item, found, err := w.jobs.GetStore().GetByKey(namespace + "/" + name)
 	if err != nil || !found {
 		return nil
 	}
-	return item.(*batchv1.Job)
+	return item.(metav1.Object)
 }
 
 func (w *watcher) list() []*corev1.Pod {
@@ -114,8 +108,8 @@ func (w *watcher) list() []*corev1.Pod {
 }
 
 // wait watches until the test has ended, cannot start, or ran out of time.
-func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, job *batchv1.Job) (sight, error) {
-	w, err := h.watch(ctx, p.Namespace, p.Name)
+func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, m machine, job metav1.Object) (sight, error) {
+	w, err := h.watch(ctx, m, p.Namespace, p.Name)
 	if err != nil {
 		return sight{}, err
 	}
@@ -123,7 +117,7 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, job *batchv
 	clock := newClocks(p.Settings)
 	defer clock.stop()
 	for {
-		seen, err := h.look(ctx, p, w, job)
+		seen, err := h.look(ctx, p, m, w, job)
 		if err != nil {
 			return sight{}, err
 		}
@@ -138,7 +132,7 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, job *batchv
 		case <-clock.beat.C:
 			h.beat(ctx, seen.String())
 		case <-clock.start.C:
-			return h.startOver(ctx, p, w, seen)
+			return h.startOver(ctx, p, m, w, seen)
 		case <-clock.end.C:
 			seen.timedOut = true
 			return seen, nil
@@ -148,17 +142,17 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, job *batchv
 
 // look reads the watcher's stores; before they are filled it only asks whether
 // that can ever happen.
-func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, w *watcher, job *batchv1.Job) (sight, error) {
+func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, m machine, w *watcher, job metav1.Object) (sight, error) {
 	if !w.synced() {
 		if err := w.err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-			return sight{}, fault(err, "watching test job %s/%s", p.Namespace, p.Name)
+			return sight{}, fault(err, "watching test %s/%s", p.Namespace, p.Name)
 		}
 		return sight{ranks: make([]*corev1.Pod, len(p.Group.Nodes))}, nil
 	}
 	current := w.job(p.Namespace, p.Name)
 	if current == nil {
 		// A list from the API server's cache may be older than our creation.
-		found, err := h.Kube.BatchV1().Jobs(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
+		found, err := m.get(ctx, h, p.Namespace, p.Name)
 		if err != nil && !apierrors.IsNotFound(err) {
 			return sight{}, fault(err, "reading test job %s/%s", p.Namespace, p.Name)
 		}
@@ -166,63 +160,24 @@ func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, w *watcher,
 			current = found
 		}
 	}
-	if current == nil || current.UID != job.UID {
-		return sight{over: true, trouble: "the test's Job was deleted by somebody else while it ran"}, nil
+	if current == nil || current.GetUID() != job.GetUID() {
+		return sight{over: true, trouble: "the test's job was deleted by somebody else while it ran"}, nil
 	}
-	return observe(p, current, w.list()), nil
+	return m.observe(p, current, w.list()), nil
 }
 
 // startOver is what the start deadline means: an outcome when the API server
 // told us who is missing, an error when it told us nothing.
-func (h *Hands) startOver(ctx context.Context, p steps.RunCommTestParams, w *watcher, seen sight) (sight, error) {
+func (h *Hands) startOver(ctx context.Context, p steps.RunCommTestParams, m machine, w *watcher, seen sight) (sight, error) {
 	if !w.synced() {
 		err := w.err()
 		if err == nil {
 			err = errors.New("no answer")
 		}
-		return sight{}, fault(err, "watching test job %s/%s", p.Namespace, p.Name)
+		return sight{}, fault(err, "watching test %s/%s", p.Namespace, p.Name)
 	}
 	seen.over = true
 	seen.trouble = fmt.Sprintf("%d of %d pods did not start within %s: %s",
-		len(seen.ranks)-seen.started, len(seen.ranks), p.Settings.StartDeadline, h.whyNotStarted(ctx, p, seen))
+		len(seen.ranks)-seen.started, len(seen.ranks), p.Settings.StartDeadline, h.whyNotStarted(ctx, p, m.kind(), seen))
 	return seen, nil
-}
-
-// clocks are the bounds of one wait.
-type clocks struct {
-	settings   incident.CommTestSettings
-	beat       *time.Ticker
-	start, end *time.Timer
-	ending     time.Time // when end fires; zero = not armed
-}
-
-func newClocks(s incident.CommTestSettings) *clocks {
-	c := &clocks{settings: s, beat: time.NewTicker(beatEvery), start: time.NewTimer(s.StartDeadline), end: time.NewTimer(0)}
-	c.end.Stop()
-	return c
-}
-
-func (c *clocks) stop() {
-	c.beat.Stop()
-	c.start.Stop()
-	c.end.Stop()
-}
-
-// note arms what the state asks for: all ranks started, or one has failed.
-func (c *clocks) note(seen sight) {
-	if !seen.allStarted() {
-		return
-	}
-	c.start.Stop()
-	if c.ending.IsZero() {
-		c.endIn(c.settings.Deadline)
-	}
-	if seen.failed > 0 && time.Until(c.ending) > afterFailure {
-		c.endIn(afterFailure)
-	}
-}
-
-func (c *clocks) endIn(d time.Duration) {
-	c.ending = time.Now().Add(d)
-	c.end.Reset(d)
 }

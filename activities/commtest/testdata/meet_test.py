@@ -1,11 +1,13 @@
-"""Meets real processes over loopback with the functions of allreduce.py."""
+"""Meets real processes over loopback with the functions of the script."""
 
 import multiprocessing
 import os
 import socket
 import unittest
 
-import allreduce
+import events
+import meet
+import sweep
 
 
 def free_port():
@@ -15,13 +17,13 @@ def free_port():
 
 
 def one(rank, world, port, token, seconds, deaf, results):
-    allreduce.CONNECT_SECONDS = 0.5
+    meet.CONNECT_SECONDS = 0.5
     if deaf:  # its own door never answers, as behind a policy
-        allreduce.Door.answer = lambda self: None
+        meet.Door.answer = lambda self: None
     try:
-        allreduce.meet(rank, world, token, "127.0.0.1", port, f"host-{rank}", seconds)
+        meet.meet(rank, world, token, "127.0.0.1", port, f"host-{rank}", seconds)
         results.put((rank, "met", [], False))
-    except allreduce.Trouble as trouble:
+    except events.Trouble as trouble:
         results.put((rank, trouble.phase, trouble.missing, trouble.echo))
 
 
@@ -69,9 +71,20 @@ class Meeting(unittest.TestCase):
         self.assertEqual(["init", [], True], answers[1])
 
     def test_bandwidth_formula(self):
-        # 1 GB in 10 ms among 8: 100 GB/s of data, 175 GB/s on the bus.
-        self.assertAlmostEqual(175.0, allreduce.bus_bandwidth(1e9, 0.01, 8))
-        self.assertEqual(0.0, allreduce.bus_bandwidth(1e9, 0.01, 1))
+        # 1 GB in 10 ms among 8: 100 GB/s of data; on the bus by collective.
+        for kind, want in ((sweep.AllReduce, 175.0), (sweep.AllGather, 87.5), (sweep.SendRecv, 100.0)):
+            self.assertAlmostEqual(want, sweep.bus_bandwidth(kind, 1e9, 0.01, 8))
+        self.assertEqual(0.0, sweep.bus_bandwidth(sweep.AllReduce, 1e9, 0.01, 1))
+
+    def test_what_a_peer_left_is_an_echo(self):
+        # Lines of gloo (torch 1.13, recorded) and of NCCL 2.2x through torch.
+        for text, echo, late in (
+            ("[./gloo/transport/tcp/pair.cc:598] Connection closed by peer [127.0.0.1]:1684", True, False),
+            ("ncclRemoteError: A call failed possibly due to a network error or a remote process exiting prematurely.", True, False),
+            ("ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error.", False, False),
+            ("TimeoutError: The client socket has timed out after 60s while trying to connect to (10.0.0.1, 29501).", False, True),
+        ):
+            self.assertEqual((echo, late), (events.is_echo(text), events.is_timeout(text)), text)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
@@ -32,7 +33,10 @@ import (
 const namespace = "training"
 
 // admin plays everybody else; worker may do what deploy/rbac.yaml says.
-var admin, worker kubernetes.Interface
+var (
+	admin, worker               kubernetes.Interface
+	adminObjects, workerObjects dynamic.Interface
+)
 
 func TestMain(m *testing.M) {
 	code, err := withLab(m.Run)
@@ -62,6 +66,9 @@ func withLab(tests func() int) (code int, err error) {
 	if admin, err = kubernetes.NewForConfig(config); err != nil {
 		return 1, err
 	}
+	if adminObjects, err = dynamic.NewForConfig(config); err != nil {
+		return 1, err
+	}
 	model, err := faults.Open(ctx, admin, faults.Options{})
 	if err != nil {
 		return 1, err
@@ -72,14 +79,19 @@ func withLab(tests func() int) (code int, err error) {
 	if err != nil {
 		return 1, err
 	}
-	nodes, err := kubelet.Start(ctx, kubelet.Options{Config: config, Topology: kubelet.DefaultTopology(), Runner: model, Certificate: certificate})
+	nodes, err := kubelet.Start(ctx, kubelet.Options{Config: config, Topology: kubelet.DefaultTopology(), Runner: ncclTests{model}, Certificate: certificate})
 	if err != nil {
 		return 1, err
 	}
 	defer nodes.Stop()
-	if worker, err = workerClient(ctx, control, config); err != nil {
+	if err := workerClients(ctx, control, config); err != nil {
 		return 1, err
 	}
+	stopOperator, err := startOperator(ctx)
+	if err != nil {
+		return 1, err
+	}
+	defer stopOperator()
 	return tests(), nil
 }
 
@@ -94,24 +106,31 @@ func controlPlane() string {
 	return path
 }
 
-// workerClient deploys the worker's roles and takes its place.
-func workerClient(ctx context.Context, control *cluster.Cluster, config *rest.Config) (kubernetes.Interface, error) {
-	roles, err := os.ReadFile("../../../deploy/rbac.yaml")
-	if err != nil {
-		return nil, err
+// workerClients deploys the worker's roles and takes its place.
+func workerClients(ctx context.Context, control *cluster.Cluster, config *rest.Config) error {
+	stream := "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n"
+	for _, file := range []string{"../../../deploy/rbac.yaml", filepath.Join("testdata", "mpijob-crd.yaml")} {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		stream += "---\n" + string(data)
 	}
-	stream := "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: " + namespace + "\n---\n" + string(roles)
 	if err := control.Apply(ctx, []byte(stream)); err != nil {
-		return nil, err
+		return err
 	}
 	request := &authenticationv1.TokenRequest{}
 	token, err := admin.CoreV1().ServiceAccounts("gpumedic").CreateToken(ctx, "gpumedic-worker", request, metav1.CreateOptions{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	own := rest.AnonymousClientConfig(config)
 	own.BearerToken = token.Status.Token
-	return kubernetes.NewForConfig(own)
+	if worker, err = kubernetes.NewForConfig(own); err != nil {
+		return err
+	}
+	workerObjects, err = dynamic.NewForConfig(own)
+	return err
 }
 
 // memory keeps evidence by name.
@@ -131,8 +150,14 @@ func (m *memory) Put(_ context.Context, name string, content io.Reader) (inciden
 	return incident.EvidenceRef{Name: name, Bytes: int64(len(data))}, err
 }
 
-func (m *memory) Open(context.Context, incident.EvidenceRef) (io.ReadCloser, error) {
-	return nil, errors.New("the communication test reads no evidence")
+func (m *memory) Open(_ context.Context, ref incident.EvidenceRef) (io.ReadCloser, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	data, found := m.files[ref.Name]
+	if !found {
+		return nil, errors.New("no evidence " + ref.Name)
+	}
+	return io.NopCloser(strings.NewReader(data)), nil
 }
 
 // group is a test over nodes of both leafs; the deadlines are the lab's.
@@ -152,7 +177,7 @@ func group(name string, nodes ...string) steps.RunCommTestParams {
 func run(t *testing.T, p steps.RunCommTestParams) (steps.RunCommTestResult, *memory) {
 	t.Helper()
 	kept := &memory{}
-	hands := &commtest.Hands{Kube: worker, Store: kept}
+	hands := &commtest.Hands{Kube: worker, Dynamic: workerObjects, Store: kept}
 	t.Cleanup(func() { clean(t, p) })
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -165,7 +190,7 @@ func run(t *testing.T, p steps.RunCommTestParams) (steps.RunCommTestResult, *mem
 
 func clean(t *testing.T, p steps.RunCommTestParams) {
 	t.Helper()
-	hands := &commtest.Hands{Kube: worker}
+	hands := &commtest.Hands{Kube: worker, Dynamic: workerObjects}
 	params := steps.CleanCommTestParams{Incident: p.Incident, Namespace: p.Namespace, Names: []string{p.Name}}
 	if _, err := hands.CleanCommTest(context.Background(), params); err != nil {
 		t.Error(err)
@@ -177,9 +202,10 @@ func clean(t *testing.T, p steps.RunCommTestParams) {
 }
 
 // eventually asks until the answer is yes, and gives the last complaint else.
+// The garbage collector learns of a new kind of owner within half a minute.
 func eventually(ask func() (string, bool)) string {
 	complaint := ""
-	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(90 * time.Second); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		var done bool
 		if complaint, done = ask(); done {
 			return ""
@@ -191,16 +217,21 @@ func eventually(ask func() (string, bool)) string {
 func leftovers(t *testing.T, name string) (string, bool) {
 	t.Helper()
 	ctx := context.Background()
-	pods, err := admin.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + name})
+	pods, err := admin.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: commtest.TestLabel + "=true"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var left []string
 	for _, pod := range pods.Items {
-		left = append(left, "pod "+pod.Name)
+		if strings.HasPrefix(pod.Name, name+"-") {
+			left = append(left, "pod "+pod.Name)
+		}
 	}
 	if _, err := admin.BatchV1().Jobs(namespace).Get(ctx, name, metav1.GetOptions{}); err == nil {
 		left = append(left, "job")
+	}
+	if _, err := adminObjects.Resource(mpiJobs).Namespace(namespace).Get(ctx, name, metav1.GetOptions{}); err == nil {
+		left = append(left, "mpijob")
 	}
 	if _, err := admin.CoreV1().Services(namespace).Get(ctx, name, metav1.GetOptions{}); err == nil {
 		left = append(left, "service")

@@ -1,9 +1,10 @@
-"""Stands in for torch where the test of allreduce.py runs: only what the script
-uses, on lists, without a GPU. Anything else is an AttributeError. It proves the
-script's own order and arithmetic, nothing about torch."""
+"""Stands in for torch where the script's own order is tested: only what the
+script uses, on lists, without a GPU. Anything else is an AttributeError. It
+proves the script's order and arithmetic, nothing about torch; the test with
+the real torch runs where that is installed."""
 
 __version__ = "0.fake"
-float32, float64, int32, int64 = "float32", "float64", "int32", "int64"
+float16, float32, float64, int32, int64 = "float16", "float32", "float64", "int32", "int64"
 
 KEPT = 4096  # elements of a large tensor that are really there
 
@@ -47,20 +48,25 @@ class Tensor:
     def __ne__(self, other):
         return Tensor([a != b for a, b in zip(self.values, other.values, strict=True)])
 
-    def reshape(self, n):
-        assert n == len(self.values)
-        return self
+    def chunk(self, n):
+        size = len(self.values) // n
+        return [Tensor(self.values[i * size : (i + 1) * size]) for i in range(n)]
 
     def item(self):
         (value,) = self.values
         return value
 
 
-def ones(n, device):
+def ones(n, device, dtype=None):
+    n = n[0] if isinstance(n, tuple) else n
     return Tensor([1.0] * min(n, KEPT))
 
 
 def zeros(n, device):
+    return Tensor([0.0] * min(n, KEPT))
+
+
+def empty(n, pin_memory):
     return Tensor([0.0] * min(n, KEPT))
 
 
@@ -74,6 +80,10 @@ def arange(n, device, dtype):
 
 def tensor(values, dtype, device):
     return Tensor(list(values))
+
+
+def matmul(a, b):
+    return Tensor([x * y for x, y in zip(a.values, b.values, strict=True)])
 
 
 def count_nonzero(t):
