@@ -54,6 +54,8 @@ func All() []Step {
 		{Name: CheckPlacement, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D4: ranks over nodes, leaf switches, racks and zones"},
 		{Name: CheckRDMA, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D5: RDMA resources requested against offered, interfaces named against existing"},
 		{Name: CheckRankLogs, Kind: Check, Intent: Bulk, Hand: "cluster", Doc: "D6: signatures and transport over the logs of all ranks"},
+		{Name: CheckTestRoom, Kind: Test, Intent: Quick, Hand: "commtest", Doc: "says whether the nodes have room for test pods, and who holds their GPUs; it only reads"},
+		{Name: PlanCommTest, Kind: Test, Intent: Quick, Hand: "commtest", Doc: "plans the next round of a communication test, or gives the verdict; it touches nothing"},
 		{Name: RunCommTest, Kind: Test, Intent: Await, Hand: "commtest", Undo: CleanCommTest, Doc: "runs one group's communication test as an Indexed Job that crosses the nodes, and parses its result"},
 		{Name: CleanCommTest, Kind: Test, Intent: Revert, Hand: "commtest", Doc: "deletes what a communication test created; a deletion needs no undo"},
 		{Name: PlanRemedy, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "makes a remedy concrete by server-side dry run: exact diff, cost, hash"},

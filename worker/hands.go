@@ -20,6 +20,7 @@ import (
 	"gpumedic/activities/evidence"
 	"gpumedic/config"
 	"gpumedic/incident"
+	"gpumedic/localize"
 	"gpumedic/report/bundle"
 	"gpumedic/runbooks"
 	"gpumedic/steps"
@@ -144,12 +145,25 @@ func (h *hands) byStep() map[string]any {
 		steps.ResumeWorkload:  h.cluster.ResumeWorkload,
 		steps.ApplyChange:     h.cluster.ApplyChange,
 		steps.UndoChange:      h.cluster.UndoChange,
+		steps.PlanCommTest:    planCommTest,
+		steps.CheckTestRoom:   checkTestRoom,
 		steps.RunCommTest:     h.commtest.RunCommTest,
 		steps.CleanCommTest:   h.commtest.CleanCommTest,
 		steps.PostCard:        h.chat.PostCard,
 		steps.PostStory:       h.chat.PostStory,
 		steps.WriteReport:     h.evidence.WriteReport,
 	}
+}
+
+// planCommTest asks the planner.
+func planCommTest(_ context.Context, p steps.PlanCommTestParams) (steps.PlanCommTestResult, error) {
+	step := localize.Next(localize.Input{Nodes: p.Nodes, Prior: p.Prior, ExpectedGBps: p.ExpectedGBps, MaxRounds: p.MaxRounds}, p.Rounds)
+	return steps.PlanCommTestResult{Groups: step.Groups, Verdict: step.Verdict, Suspects: step.Suspects, Cleared: step.Cleared}, nil
+}
+
+// checkTestRoom does not look: the answer is unknown, which stops nothing.
+func checkTestRoom(context.Context, steps.CheckTestRoomParams) (steps.CheckTestRoomResult, error) {
+	return steps.CheckTestRoomResult{Room: incident.Unknown, Freed: incident.Unknown, Why: "the nodes' GPUs were not counted"}, nil
 }
 
 var _ incident.EvidenceStore = (*bundle.Store)(nil)
