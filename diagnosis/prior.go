@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	"gpumedic/incident"
@@ -30,8 +31,8 @@ const (
 func Prior(in Input, placed []incident.Placed) map[string]float64 {
 	p := prior{in: in, likely: map[string]float64{}, byRank: map[int]string{}, byName: map[string]string{}}
 	for _, place := range placed {
-		for rank := range inRanges(place.Ranks) {
-			p.byRank[rank] = place.Node
+		for _, rank := range ranksIn(place.Ranks) {
+			p.byRank[rank], p.ranks = place.Node, append(p.ranks, rank)
 		}
 		for _, name := range append([]string{place.Node}, place.PodIPs...) {
 			p.byName[name] = place.Node
@@ -49,6 +50,8 @@ func Prior(in Input, placed []incident.Placed) map[string]float64 {
 type prior struct {
 	in     Input
 	likely map[string]float64
+	// ranks are the keys of byRank, in the order of their nodes.
+	ranks  []int
 	byRank map[int]string
 	byName map[string]string
 }
@@ -85,16 +88,16 @@ func (p *prior) observed(o incident.Observation) {
 	if o.Captures["peer"] == "" {
 		likely = max(priorReporter, min(priorOrigin, priorOrigin*o.Weight/surest))
 	}
-	p.suspectRanks(inRanges(o.Ranks), likely)
+	p.suspectRanks(ranksIn(o.Ranks), likely)
 }
 
 // absent suspects the ranks that did not wait in the collective where most did:
 // they are those that were waited for.
 func (p *prior) absent(waiting map[int]bool) {
-	missing := map[int]bool{}
-	for rank := range p.byRank {
+	var missing []int
+	for _, rank := range p.ranks {
 		if !waiting[rank] {
-			missing[rank] = true
+			missing = append(missing, rank)
 		}
 	}
 	if p.few(len(missing)) {
@@ -102,8 +105,8 @@ func (p *prior) absent(waiting map[int]bool) {
 	}
 }
 
-func (p *prior) suspectRanks(ranks map[int]bool, likely float64) {
-	for rank := range ranks {
+func (p *prior) suspectRanks(ranks []int, likely float64) {
+	for _, rank := range ranks {
 		p.suspect(p.byRank[rank], likely)
 	}
 }
@@ -137,7 +140,7 @@ func (p *prior) found() {
 				p.suspect(p.byName[name], priorOrigin)
 			}
 		case incident.RanksSilent:
-			if ranks := inRanges(strings.Join(names(finding), ",")); p.few(len(ranks)) {
+			if ranks := ranksIn(strings.Join(names(finding), ",")); p.few(len(ranks)) {
 				p.suspectRanks(ranks, priorSilent)
 			}
 		}
@@ -148,4 +151,24 @@ func (p *prior) found() {
 func address(peer string) string {
 	peer, _, _ = strings.Cut(peer, "<")
 	return peer
+}
+
+// ranksIn reads what ranges wrote, in its order.
+func ranksIn(list string) []int {
+	var out []int
+	for part := range strings.SplitSeq(list, ",") {
+		from, to, isRange := strings.Cut(part, "-")
+		if !isRange {
+			to = from
+		}
+		first, err := strconv.Atoi(from)
+		last, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil {
+			continue
+		}
+		for rank := first; rank <= min(last, maxRank); rank++ {
+			out = append(out, rank)
+		}
+	}
+	return out
 }

@@ -20,6 +20,8 @@ const (
 	// VoteUpdate delivers an incident.Vote and is validated: a vote by an
 	// unknown person, for another plan or too late is rejected with the reason.
 	VoteUpdate = "vote"
+	// ProgressSignal delivers a CommTestProgress of the incident's own test.
+	ProgressSignal = "comm-test-progress"
 	// CancelUpdate delivers a CancelInput.
 	CancelUpdate = "cancel"
 	// ViewQuery answers with a View.
@@ -46,6 +48,16 @@ type AlertSignalInput struct {
 	Alerts []incident.Alert `json:"alerts"`
 }
 
+// CommTestProgress is what a communication test tells its incident before each
+// round: how the last one ended, nil before the first, and what comes now.
+type CommTestProgress struct {
+	Purpose  string             `json:"purpose"`
+	Done     *incident.Round    `json:"done,omitempty"`
+	Next     incident.Round     `json:"next"`
+	Suspects []incident.Suspect `json:"suspects,omitempty"`
+	Cleared  int                `json:"cleared,omitempty"`
+}
+
 // CancelInput says who stops an incident and why.
 type CancelInput struct {
 	By     string `json:"by"`
@@ -67,6 +79,9 @@ type View struct {
 	// State is investigating, testing, asking, changing, verifying, undoing,
 	// reporting or closed.
 	State string `json:"state"`
+	// Testing is the communication test that runs now, nil when none does. Its
+	// last round has groups and no outcomes yet.
+	Testing *incident.CommTest `json:"testing,omitempty"`
 	// Asking is the plan that waits for an approval, nil when none does.
 	Asking   *incident.Plan `json:"asking,omitempty"`
 	Deadline time.Time      `json:"deadline,omitzero"`
