@@ -49,13 +49,22 @@ type AlertSignalInput struct {
 }
 
 // CommTestProgress is what a communication test tells its incident before each
-// round: how the last one ended, nil before the first, and what comes now.
+// round. Done is how the groups of the last round ended, in their order; Groups
+// are told by the places of their nodes in the list that both have.
 type CommTestProgress struct {
-	Purpose  string             `json:"purpose"`
-	Done     *incident.Round    `json:"done,omitempty"`
-	Next     incident.Round     `json:"next"`
-	Suspects []incident.Suspect `json:"suspects,omitempty"`
-	Cleared  int                `json:"cleared,omitempty"`
+	Purpose  string              `json:"purpose"`
+	Round    int                 `json:"round"`
+	Done     []GroupDone         `json:"done,omitempty"`
+	Groups   []steps.PackedGroup `json:"groups"`
+	Suspects []incident.Suspect  `json:"suspects,omitempty"`
+	Cleared  int                 `json:"cleared,omitempty"`
+}
+
+// GroupDone is how a group's test ended, in brief.
+type GroupDone struct {
+	Result       incident.TestResult `json:"result"`
+	BusBWGBps    float64             `json:"busbw_gbps,omitempty"`
+	ExpectedGBps float64             `json:"expected_gbps,omitempty"`
 }
 
 // CancelInput says who stops an incident and why.

@@ -70,8 +70,8 @@ func (r *testRun) view() (incident.CommTest, error) { return r.test, nil }
 // what was seen so far, and with nobody blamed.
 func (r *testRun) next(ctx workflow.Context) (steps.PlanCommTestResult, error) {
 	result, err := call[steps.PlanCommTestResult](ctx, steps.PlanCommTest, steps.PlanCommTestParams{
-		Incident: r.in.Incident, Nodes: plannedNodes(r.in.Nodes), Prior: r.in.Prior,
-		ExpectedGBps: r.in.Settings.ExpectedBusBWGBps, MaxRounds: r.in.Settings.MaxRounds, Rounds: plannedRounds(r.test.History),
+		Incident: r.in.Incident, Nodes: r.in.Nodes, Prior: r.in.Prior,
+		ExpectedGBps: r.in.Settings.ExpectedBusBWGBps, MaxRounds: r.in.Settings.MaxRounds, Rounds: r.test.History,
 	})
 	if err == nil || cancelled(err) {
 		return result, err
@@ -89,9 +89,11 @@ func (r *testRun) nextInside(workflow.Context) (steps.PlanCommTestResult, error)
 // begin opens a round and tells the incident.
 func (r *testRun) begin(ctx workflow.Context, step steps.PlanCommTestResult) {
 	round := incident.Round{Number: len(r.test.History) + 1, Groups: step.Groups}
-	progress := CommTestProgress{Purpose: r.in.Purpose, Next: round, Suspects: step.Suspects, Cleared: step.Cleared}
+	progress := CommTestProgress{
+		Purpose: r.in.Purpose, Round: round.Number, Groups: steps.PackGroups(step.Groups, r.in.Nodes), Suspects: step.Suspects, Cleared: step.Cleared,
+	}
 	if last := len(r.test.History) - 1; last >= 0 {
-		progress.Done = &incident.Round{Number: r.test.History[last].Number, Outcomes: told(r.test.History[last].Outcomes)}
+		progress.Done = told(r.test.History[last].Outcomes)
 	}
 	r.test.History = append(r.test.History, round)
 	r.test.Suspects, r.test.Cleared = step.Suspects, step.Cleared
@@ -128,6 +130,9 @@ func (r *testRun) round(ctx workflow.Context) error {
 				return err
 			}
 			result.Outcome = couldNotRun(ctx, group, err)
+		}
+		if result.Outcome.Nodes == nil { // a result does not repeat them
+			result.Outcome.Nodes = group.Nodes
 		}
 		outcomes = append(outcomes, result.Outcome)
 	}

@@ -8,81 +8,71 @@ import (
 	"gpumedic/incident"
 )
 
-// What a communication test writes into histories is kept small here: each
-// round repeats the rounds before it to the planner, and the last one goes
-// through three histories.
+// What a communication test writes into histories is kept small: its result
+// goes through three of them. What the planner is asked has a packed form of its
+// own, see steps.
 
 const (
-	// manyNodes is the size from which on outcomes do not repeat the nodes of
-	// their groups.
-	manyNodes = 512
 	// keptCurves is how many sweeps remain for the report's plot, the largest
-	// groups of a test; keptEvidence how many log names an outcome keeps: its
-	// index names them all.
+	// groups of a test; keptEvidence how many log names an outcome keeps.
 	keptCurves   = 3
-	keptEvidence = 3
-	// maxWhy bounds a sentence that the planner only repeats, in characters.
-	maxWhy = 200
+	keptEvidence = 1
+	// manyNodes is how many nodes of a round outcomes repeat.
+	manyNodes = 512
 )
 
-// plannedNodes are nodes with what the planner reads: names and places.
-func plannedNodes(nodes []incident.Node) []incident.Node {
-	out := make([]incident.Node, len(nodes))
-	for i, n := range nodes {
-		out[i] = incident.Node{Name: n.Name, Leaf: n.Leaf, Rack: n.Rack, Zone: n.Zone, NVLinkDomain: n.NVLinkDomain}
-	}
-	return out
-}
-
-// plannedRounds are rounds with what the planner reads.
-func plannedRounds(rounds []incident.Round) []incident.Round {
-	out := make([]incident.Round, len(rounds))
-	for i, round := range rounds {
-		out[i] = incident.Round{Number: round.Number, Groups: round.Groups, Outcomes: told(round.Outcomes)}
-	}
-	return out
-}
-
-// told are outcomes without the nodes, which their groups have, and without
-// what only a report shows. Why remains where a test could not be run.
-func told(outcomes []incident.Outcome) []incident.Outcome {
-	out := make([]incident.Outcome, len(outcomes))
+// told are a round's outcomes in brief.
+func told(outcomes []incident.Outcome) []GroupDone {
+	out := make([]GroupDone, len(outcomes))
 	for i, o := range outcomes {
-		out[i] = incident.Outcome{
-			ID: o.ID, Result: o.Result, BusBWGBps: o.BusBWGBps, ExpectedGBps: o.ExpectedGBps, Transport: o.Transport,
-			FailedNodes: o.FailedNodes, SlowNodes: o.SlowNodes, Simulated: o.Simulated,
-		}
-		if why := []rune(o.Why); o.Result == incident.TestError {
-			out[i].Why = string(why[:min(maxWhy, len(why))])
-		}
+		out[i] = GroupDone{Result: o.Result, BusBWGBps: o.BusBWGBps, ExpectedGBps: o.ExpectedGBps}
 	}
 	return out
 }
 
-// kept is a test's rounds as the record has them.
+// kept is a test's rounds as the record has them: the nodes of an outcome are
+// those of its group, one log of a test that did not pass leads to the others, what a test proves is said
+// once, and only the curves that a report draws remain.
 func kept(rounds []incident.Round) []incident.Round {
 	largest := largestSweeps(rounds)
-	tested := map[string]bool{}
-	for _, round := range rounds {
-		for _, group := range round.Groups {
-			for _, node := range group.Nodes {
-				tested[node] = true
-			}
-		}
-	}
+	proved := ""
 	for _, round := range rounds {
 		for i := range round.Outcomes {
 			o := &round.Outcomes[i]
-			o.Evidence = o.Evidence[:min(keptEvidence, len(o.Evidence))]
+			o.Evidence, o.Nodes = o.Evidence[:min(keptEvidence, len(o.Evidence))], nil
+			if o.Result == incident.TestPass {
+				o.Evidence = nil
+			}
 			if !largest[sweepKey(round, *o)] {
 				o.Points = nil
 			}
-			if len(tested) > manyNodes {
-				o.Nodes = nil
+			if o.Proved == proved {
+				o.Proved = ""
+			} else {
+				proved = o.Proved
 			}
 		}
 	}
 	return rounds
+}
+
+// named gives the outcomes of a test their nodes back, for a record that says
+// by itself what was tested. Of more than manyNodes they stay with the groups.
+func named(test *incident.CommTest) *incident.CommTest {
+	for _, round := range test.History {
+		nodes := map[string][]string{}
+		all := 0
+		for _, group := range round.Groups {
+			nodes[group.ID] = group.Nodes
+			all += len(group.Nodes)
+		}
+		for i := range round.Outcomes {
+			if o := &round.Outcomes[i]; len(o.Nodes) == 0 && all <= manyNodes {
+				o.Nodes = nodes[o.ID]
+			}
+		}
+	}
+	return test
 }
 
 // largestSweeps are the outcomes whose curves are worth keeping, by sweepKey.

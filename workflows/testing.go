@@ -10,6 +10,7 @@ import (
 
 	"gpumedic/diagnosis"
 	"gpumedic/incident"
+	"gpumedic/steps"
 )
 
 // testTheNetwork runs the test that looks for who is to blame, where there is
@@ -72,7 +73,7 @@ func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*
 		return nil, fmt.Errorf("communication test to %s: %w", purpose, err)
 	}
 	s.note(ctx, "test", "communication test to %s: %s", purpose, test.Verdict.Why)
-	return &test, nil
+	return named(&test), nil
 }
 
 // followTest waits for a test and hears of its rounds meanwhile.
@@ -99,13 +100,19 @@ func (s *story) followTest(ctx workflow.Context, purpose string, running workflo
 // earlier test left behind is not about this one.
 func (s *story) heardOfRound(ctx workflow.Context, progress CommTestProgress) {
 	rounds := s.testing.History
-	if progress.Purpose != s.testing.Purpose || progress.Next.Number != len(rounds)+1 {
+	groups, err := steps.UnpackGroups(progress.Groups, s.record.Workload.Nodes)
+	if err != nil || progress.Purpose != s.testing.Purpose || progress.Round != len(rounds)+1 {
 		return
 	}
-	if done := progress.Done; done != nil && len(rounds) > 0 {
-		rounds[len(rounds)-1].Outcomes = done.Outcomes
+	if len(rounds) > 0 {
+		last := &rounds[len(rounds)-1]
+		for i, done := range progress.Done[:min(len(progress.Done), len(last.Groups))] {
+			last.Outcomes = append(last.Outcomes, incident.Outcome{
+				ID: last.Groups[i].ID, Result: done.Result, BusBWGBps: done.BusBWGBps, ExpectedGBps: done.ExpectedGBps,
+			})
+		}
 	}
-	s.testing.History = append(rounds, progress.Next)
+	s.testing.History = append(rounds, incident.Round{Number: progress.Round, Groups: groups})
 	s.testing.Suspects, s.testing.Cleared = progress.Suspects, progress.Cleared
 	s.note(ctx, "test", "%s", s.testing.Progress())
 	s.speaker.card(ctx, s.card("Testing the network between the nodes."))
