@@ -15,6 +15,7 @@ const (
 	priorOrigin   = 0.6 // its rank alone reports a fault of its own adapter or GPU
 	priorPeer     = 0.4 // others say that it does not answer
 	priorSilent   = 0.3 // its rank said nothing
+	priorCalled   = 0.2 // a few cannot reach it over TCP
 	priorReporter = 0.1 // its rank reports what another may have caused
 	// surest is the weight of a line that leaves no doubt that the fault is its
 	// own machine's.
@@ -76,10 +77,15 @@ func (p *prior) observed(o incident.Observation) {
 		p.absent(inRanges(o.Ranks))
 		return
 	}
-	p.suspect(p.byName[address(o.Captures["peer"])], priorPeer)
+	peer := p.byName[address(o.Captures["peer"])]
 	if !p.points(o) {
+		// Over TCP all ranks call rank 0 first: whom a crowd misses is no suspect.
+		if len(o.Causes) > 0 && o.Causes[0] == unreachable && p.few(o.RankCount) {
+			p.suspect(peer, priorCalled)
+		}
 		return
 	}
+	p.suspect(peer, priorPeer)
 	if !p.few(o.RankCount) {
 		p.suspect(p.byRank[o.FirstRank], priorReporter)
 		return

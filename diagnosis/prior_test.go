@@ -55,6 +55,12 @@ func TestPrior(t *testing.T) {
 		"a peer of one rank": {observed: []incident.Observation{
 			ib(incident.Observation{Ranks: "9", RankCount: 1, FirstRank: 9, Weight: 0.45, Captures: map[string]string{"peer": "10.0.3.2<1>"}})},
 			want: map[string]float64{"gpu-03": 0.4, "gpu-04": 0.1}},
+		"all cannot reach rank 0 over TCP": {observed: []incident.Observation{
+			{Role: diagnosis.RoleOrigin, FailureCase: "nccl-failure", Causes: []string{"network-unreachable-or-port-blocked"}, Ranks: "1-15", RankCount: 15, FirstRank: 1, Weight: 0.7, Captures: map[string]string{"peer": "10.0.0.1<56849>"}}},
+			want: map[string]float64{}},
+		"two cannot reach a peer over TCP": {observed: []incident.Observation{
+			{Role: diagnosis.RoleOrigin, FailureCase: "nccl-failure", Causes: []string{"network-unreachable-or-port-blocked"}, Ranks: "1-2", RankCount: 2, FirstRank: 1, Weight: 0.7, Captures: map[string]string{"peer": "10.0.5.1<56849>"}}},
+			want: map[string]float64{"gpu-05": 0.2}},
 		"an echo": {observed: []incident.Observation{
 			ib(incident.Observation{Role: diagnosis.RoleEcho, Ranks: "5", RankCount: 1, FirstRank: 5, Weight: 0.8, Captures: map[string]string{"peer": "10.0.3.1<1>"}})},
 			want: map[string]float64{}},

@@ -48,7 +48,7 @@ func CommTest(ctx workflow.Context, in CommTestInput) (incident.CommTest, error)
 			return r.test, err
 		}
 		if step.Verdict != nil {
-			return r.end(ctx, *step.Verdict), nil
+			return r.end(ctx, step), nil
 		}
 		r.begin(ctx, step)
 		if err := r.round(ctx); err != nil {
@@ -135,13 +135,17 @@ func (r *testRun) round(ctx workflow.Context) error {
 			result.Outcome.Nodes = group.Nodes
 		}
 		outcomes = append(outcomes, result.Outcome)
+		if result.Index.SHA256 != "" && knows(ctx, planAsStep) {
+			r.test.Logs = append(r.test.Logs, result.Index)
+		}
 	}
 	round.Outcomes = outcomes
 	return nil
 }
 
-func (r *testRun) end(ctx workflow.Context, verdict incident.Verdict) incident.CommTest {
-	r.test.Verdict = verdict
+func (r *testRun) end(ctx workflow.Context, step steps.PlanCommTestResult) incident.CommTest {
+	verdict := *step.Verdict
+	r.test.Verdict, r.test.Suspects, r.test.Cleared = verdict, step.Suspects, step.Cleared
 	r.test.Rounds, r.test.Tests, r.test.EndedAt = verdict.Rounds, verdict.Tests, workflow.Now(ctx).UTC()
 	if knows(ctx, planAsStep) {
 		r.test.History = kept(r.test.History)

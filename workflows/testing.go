@@ -73,6 +73,8 @@ func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*
 		return nil, fmt.Errorf("communication test to %s: %w", purpose, err)
 	}
 	s.note(ctx, "test", "communication test to %s: %s", purpose, test.Verdict.Why)
+	s.keep(test.Logs...)
+	test.Logs = nil
 	return named(&test), nil
 }
 

@@ -79,6 +79,12 @@ func said(record incident.Record, text string) bool {
 func TestVerdictBecomesCauseAndFindings(t *testing.T) {
 	w := newWorld()
 	w.check = unexplained
+	commTest := w.commTest
+	w.commTest = func(p steps.RunCommTestParams) (steps.RunCommTestResult, error) {
+		result, err := commTest(p)
+		result.Index = ref("commtest/" + p.Name + "/index.json")
+		return result, err
+	}
 	w.planTest = script(incident.Verdict{Why: "two nodes are bad", Bad: []incident.BadPart{
 		{Kind: "node", ID: "gpu-01", Confidence: 0.97}, {Kind: "node", ID: "gpu-09", Confidence: 0.97}}}, everybody)
 	env := w.environment(t)
@@ -91,6 +97,9 @@ func TestVerdictBecomesCauseAndFindings(t *testing.T) {
 	}
 	if w.reported.CommTest == nil || len(w.reported.CommTest.History) != 1 {
 		t.Errorf("test %+v", w.reported.CommTest)
+	}
+	if !slices.ContainsFunc(w.reported.Evidence, func(r incident.EvidenceRef) bool { return strings.HasSuffix(r.Name, "-d1-0/index.json") }) {
+		t.Errorf("the logs of the test are not kept: %+v", w.reported.Evidence)
 	}
 }
 
