@@ -142,8 +142,9 @@ func (s *story) tell(ctx workflow.Context) {
 		story = s.standard
 	}
 	story(ctx)
-	// A stop for a test is no remedy; remedies do not see it, the record does.
-	s.record.Changes = append(s.stops, s.record.Changes...)
+	if len(s.stops) > 0 { // a stop for a test is no remedy; remedies do not see it, the record does
+		s.record.Changes = append(s.stops, s.record.Changes...)
+	}
 }
 
 // join hands the alerts to the incident of the canonical target: it is

@@ -274,4 +274,15 @@ func TestCancelInTheMiddleOfARound(t *testing.T) {
 	if left := j.left(t); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
 	}
+	value, err := c.QueryWorkflow(t.Context(), job.ID(), "", workflows.ViewQuery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var view workflows.View
+	if err := value.Get(&view); err != nil {
+		t.Fatal(err)
+	}
+	if test := view.Record.CommTest; test == nil || !test.Verdict.Inconclusive || len(test.History) != 1 || view.Testing != nil {
+		t.Errorf("the record has %+v: what the first round showed is lost", test)
+	}
 }

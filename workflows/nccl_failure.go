@@ -19,6 +19,9 @@ func (s *story) ncclFailure(ctx workflow.Context) {
 	s.diagnose(ctx)
 	if s.book.CommTest && s.asksTheNetwork(ctx) {
 		s.testTheNetwork(ctx)
+		if s.record.Outcome != "" { // the alert went away meanwhile, or the ranks need a person
+			return
+		}
 		s.diagnose(ctx)
 		if s.nothingCrosses() && ctx.Err() == nil {
 			s.checkAgain(ctx)

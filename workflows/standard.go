@@ -111,8 +111,16 @@ func (s *story) advise(ctx workflow.Context, reason string) {
 	best := s.cause()
 	entry, _ := s.book.For(best.RootCause)
 	s.decide(ctx, "change anything", incident.Refuse, reason)
-	summary := fmt.Sprintf("Cause: %s (confidence %.2f). Nothing was changed.", orNone(best.RootCause), best.Confidence)
+	summary := fmt.Sprintf("Cause: %s (confidence %.2f). %s", orNone(best.RootCause), best.Confidence, s.untouched())
 	s.end(incident.Escalated, summary, entry.Advice)
+}
+
+// untouched says what was left as it was.
+func (s *story) untouched() string {
+	if len(s.stops) > 0 {
+		return "The ranks were stopped for a communication test and started again; nothing else was changed."
+	}
+	return "Nothing was changed."
 }
 
 func orNone(cause string) string {

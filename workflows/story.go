@@ -38,6 +38,8 @@ type story struct {
 
 	// testing is the communication test that runs now; nil when none does.
 	testing *incident.CommTest
+	// heardTest is what the last one told while it ran.
+	heardTest *incident.CommTest
 	// stops are the times the ranks were stopped for a test.
 	stops []incident.Change
 

@@ -43,12 +43,38 @@ func (s *story) testNow(ctx workflow.Context) {
 	test, err := s.commTest(ctx, diagnoseTest, s.in.Settings.CommTest.MaxRounds)
 	if err != nil {
 		s.trouble(ctx, "testing the network", err)
+		test = s.halfTest(ctx, err)
+	}
+	if test == nil {
 		return
 	}
 	s.record.CommTest = test
 	if knows(ctx, testInTheStory) {
 		s.record.Findings = append(s.record.Findings, diagnosis.TestFindings(*test)...)
 	}
+}
+
+// halfTest is what was heard of a test that did not come to its end, without
+// the round that was running; nil when nothing was.
+func (s *story) halfTest(ctx workflow.Context, err error) *incident.CommTest {
+	half := s.heardTest
+	if half == nil || len(half.History) < 2 {
+		return nil
+	}
+	half.History = half.History[:len(half.History)-1]
+	half.EndedAt, half.Rounds = workflow.Now(ctx).UTC(), len(half.History)
+	for _, round := range half.History {
+		half.Tests += len(round.Groups)
+	}
+	why := plain(err)
+	if cancelled(err) {
+		why = "it was cancelled"
+	}
+	half.Verdict = incident.Verdict{
+		Bad: []incident.BadPart{}, Inconclusive: true, Rounds: half.Rounds, Tests: half.Tests,
+		Why: fmt.Sprintf("the test ended after %d rounds: %s", half.Rounds, why),
+	}
+	return named(half)
 }
 
 // commTest runs a communication test as a child, so that its rounds have a
@@ -81,7 +107,7 @@ func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*
 // followTest waits for a test and hears of its rounds meanwhile.
 func (s *story) followTest(ctx workflow.Context, purpose string, running workflow.ChildWorkflowFuture) (incident.CommTest, error) {
 	s.testing = &incident.CommTest{Purpose: purpose, StartedAt: workflow.Now(ctx).UTC()}
-	defer func() { s.testing = nil }()
+	defer func() { s.heardTest, s.testing = s.testing, nil }()
 	var test incident.CommTest
 	var err error
 	done := false

@@ -272,6 +272,9 @@ func TestStopForTest(t *testing.T) {
 	if change.Remedy != steps.StopForTest || !change.Undone || change.UndoComplete == nil || !*change.UndoComplete || change.AppliedAt.IsZero() {
 		t.Errorf("change %+v", change)
 	}
+	if !strings.Contains(w.reported.Summary, "The ranks were stopped for a communication test and started again") {
+		t.Errorf("summary %q", w.reported.Summary)
+	}
 	if w.reported.GPUHoursLost != 1.5 || w.reported.CommTest == nil {
 		t.Errorf("%v GPU-hours, test %+v", w.reported.GPUHoursLost, w.reported.CommTest)
 	}
@@ -309,6 +312,26 @@ func TestPromise4NoStopForTestWithoutApproval(t *testing.T) {
 				t.Errorf("outcome %q: without the test it is not known whose fault it is", result.Outcome)
 			}
 		})
+	}
+}
+
+// TestAlertGoneWhileAskingToStop: nobody needs a test any more, nor a remedy.
+func TestAlertGoneWhileAskingToStop(t *testing.T) {
+	w := newWorld()
+	w.room = short(incident.Yes)
+	env := w.environment(t)
+	alert := alertNow()
+	env.RegisterDelayedCallback(func() {
+		over := alert
+		over.Status = incident.AlertResolved
+		env.SignalWorkflow(workflows.AlertSignal, workflows.AlertSignalInput{Alerts: []incident.Alert{over}})
+	}, time.Minute)
+	result := finish(t, env, input(t, alert))
+	if result.Outcome != incident.SelfResolved || w.did(steps.SuspendWorkload) || w.did(steps.RunCommTest) || w.did(steps.ApplyChange) {
+		t.Errorf("outcome %q, steps %v", result.Outcome, w.log)
+	}
+	if w.reported.Changes == nil {
+		t.Error("no changes is null in the report, must be an empty list")
 	}
 }
 
