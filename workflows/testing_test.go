@@ -308,6 +308,9 @@ func TestPromise4NoStopForTestWithoutApproval(t *testing.T) {
 			if w.did(steps.SuspendWorkload) || w.did(steps.RunCommTest) || len(w.reported.Changes) != 0 {
 				t.Errorf("steps %v", w.log)
 			}
+			if name != "target changed" && !said(w.reported, "no communication test: the ranks hold the GPUs") {
+				t.Errorf("nobody is told that there was no test: %+v", w.reported.Story)
+			}
 			if result.Outcome != incident.Escalated {
 				t.Errorf("outcome %q: without the test it is not known whose fault it is", result.Outcome)
 			}
