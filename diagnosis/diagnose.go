@@ -41,10 +41,10 @@ func weigh(f facts) *board {
 }
 
 // forgive lowers what would have stopped a job that is seen to go on; being slow
-// it may be all the same.
+// it may be all the same, and what a test proved stays proved.
 func forgive(b *board) {
 	for _, c := range b.candidates {
-		if c.rootCause != rdmaCause {
+		if c.rootCause != rdmaCause && c.blame < proved {
 			c.object(0.5, incident.TrainingProgress, "no rank fails and every rank logs steps")
 		}
 	}

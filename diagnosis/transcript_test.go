@@ -59,11 +59,13 @@ func builtin(t testing.TB) *diagnosis.Classifier {
 }
 
 // play reads a script: "ranks N", "log RANKS LINE", "finding ID STATE SUBJECT
-// [VALUE] [| WHY]", "test clean|bad KIND ID CONFIDENCE|inconclusive [| WHY]".
+// [VALUE] [| WHY]", "test clean|bad KIND ID CONFIDENCE ...|inconclusive [| WHY]"
+// and, for what its tests showed, "tests NODE,... pass|fail GB/s".
 func play(t *testing.T, classifier *diagnosis.Classifier, script string) diagnosis.Input {
 	t.Helper()
 	in := diagnosis.Input{FailureCase: "nccl-failure"}
 	logs := map[int]*strings.Builder{}
+	var tested []incident.Outcome
 	for line := range strings.Lines(script) {
 		line = strings.TrimSuffix(line, "\n")
 		verb, rest, _ := strings.Cut(line, " ")
@@ -81,8 +83,12 @@ func play(t *testing.T, classifier *diagnosis.Classifier, script string) diagnos
 			}
 		case "finding":
 			in.Findings = append(in.Findings, finding(t, rest))
+		case "tests":
+			tested = append(tested, testOutcome(t, rest))
 		case "test":
 			in.CommTest = commTest(t, rest)
+			in.CommTest.History[0].Outcomes = append(in.CommTest.History[0].Outcomes, tested...)
+			in.Findings = append(in.Findings, diagnosis.TestFindings(*in.CommTest)...)
 		default:
 			t.Fatalf("script line not understood: %q", line)
 		}
@@ -151,17 +157,31 @@ func commTest(t *testing.T, text string) *incident.CommTest {
 		verdict.Clean = true
 	case fields[0] == "inconclusive":
 		verdict.Inconclusive = true
-	case fields[0] == "bad" && len(fields) == 4:
-		confidence, err := strconv.ParseFloat(fields[3], 64)
-		if err != nil {
-			t.Fatal(err)
+	case fields[0] == "bad" && len(fields)%3 == 1:
+		for part := fields[1:]; len(part) > 0; part = part[3:] {
+			confidence, err := strconv.ParseFloat(part[2], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			verdict.Bad = append(verdict.Bad, incident.BadPart{Kind: part[0], ID: part[1], Confidence: confidence})
 		}
-		verdict.Bad = []incident.BadPart{{Kind: fields[1], ID: fields[2], Confidence: confidence}}
 		outcome.Result = incident.TestFail
 	default:
 		t.Fatalf("test not understood: %q", text)
 	}
 	return &incident.CommTest{Verdict: verdict, History: []incident.Round{{Outcomes: []incident.Outcome{outcome}}}}
+}
+
+// testOutcome reads "gpu-05 fail 0": a bandwidth is that of a test that ended.
+func testOutcome(t *testing.T, text string) incident.Outcome {
+	t.Helper()
+	o := incident.Outcome{}
+	var nodes string
+	if _, err := fmt.Sscan(text, &nodes, &o.Result, &o.BusBWGBps); err != nil {
+		t.Fatalf("outcome not understood: %q", text)
+	}
+	o.Nodes = strings.Split(nodes, ",")
+	return o
 }
 
 func render(causes []incident.Cause) string {

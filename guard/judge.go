@@ -125,6 +125,7 @@ func unseen(findings []incident.Finding, ground []string) string {
 var grounds = map[string][][]string{
 	"allow-job-traffic":     {{incident.PolicyBlocksRanks, incident.PolicyBlocksDNS}},
 	"restore-rdma-resource": {{incident.RDMANotRequested}, {incident.RDMAOffered}},
+	"stop-for-test":         {{incident.RanksHoldGPUs}},
 }
 
 // sealed says whether a plan is the one that its hash stands for.

@@ -102,8 +102,11 @@ type CommTest struct {
 	History []Round `json:"history,omitempty"`
 	// Suspects are what is still suspected, most likely first; the list is
 	// short. Cleared counts the nodes that no longer are.
-	Suspects  []Suspect `json:"suspects,omitempty"`
-	Cleared   int       `json:"cleared,omitempty"`
-	StartedAt time.Time `json:"started_at"`
-	EndedAt   time.Time `json:"ended_at"`
+	Suspects []Suspect `json:"suspects,omitempty"`
+	Cleared  int       `json:"cleared,omitempty"`
+	// Logs are the indexes of the logs of the test's pods, one per group, on
+	// their way to the incident's evidence; a record has none.
+	Logs      []EvidenceRef `json:"logs,omitempty"`
+	StartedAt time.Time     `json:"started_at"`
+	EndedAt   time.Time     `json:"ended_at"`
 }

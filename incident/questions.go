@@ -32,4 +32,15 @@ const (
 	TransportUsed    = "transport"         // value "IB", "Socket", "mixed"; unknown when no line tells
 	TrainingProgress = "training-progress" // steps were logged by every rank
 	RanksSilent      = "ranks-silent"      // ranks that logged nothing
+
+	// The communication test. One verdict answers all five; after one that is
+	// inconclusive they are unknown.
+	CommTestNodeBad        = "comm-test-node-bad"       // subject "node/NAME"; value the confidence, "slow, 0.99" where it is slow
+	CommTestLinkBad        = "comm-test-link-bad"       // subject "link/A<->B"
+	CommTestSwitchBad      = "comm-test-switch-bad"     // subject "switch/NAME"
+	CommTestInfrastructure = "comm-test-infrastructure" // nothing that crosses nodes works; nobody is blamed
+	CommTestClean          = "comm-test-clean"          // the nodes can talk
+
+	// Room for the communication test. It is asked only where there is none.
+	RanksHoldGPUs = "ranks-hold-gpus" // stopping the job's own ranks would make the room
 )

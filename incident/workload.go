@@ -76,6 +76,17 @@ type WorkloadSummary struct {
 	// PodLabels are those of Workload.PodLabels that network policies select
 	// by: a test that wants to be treated as the ranks are puts them on its pods.
 	PodLabels map[string]string `json:"pod_labels,omitempty"`
+	// Placed says which ranks are where, in the order of the nodes' names.
+	Placed []Placed `json:"placed,omitempty"`
+}
+
+// Placed is the ranks of one node. Ranks lists completion indexes as ranges,
+// "0-3,7". PodIPs are those of their pods; they are left out in jobs of more
+// ranks than a history should carry addresses of.
+type Placed struct {
+	Node   string   `json:"node"`
+	Ranks  string   `json:"ranks"`
+	PodIPs []string `json:"pod_ips,omitempty"`
 }
 
 // Count is a named number; slices of it stand where a map would make order

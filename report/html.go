@@ -6,6 +6,7 @@ import (
 	_ "embed" // the page's template and style sheet
 	"fmt"
 	"html/template"
+	"slices"
 	"time"
 
 	"gpumedic/incident"
@@ -20,7 +21,7 @@ var (
 
 var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
 	"clock": clock, "stamp": stamp, "size": size, "seconds": seconds, "few": few, "blamedWords": blamedWords,
-	"voteWords": voteWords, "outcomeWords": outcomeWords, "verdictWords": verdictWords, "purposeWords": purposeWords,
+	"voteWords": voteWords, "outcomeWords": outcomeWords, "verdictWords": verdictWords, "purposeWords": purposeWords, "nodesOf": nodesOf, "classOf": classOf,
 	"or2": func(a, b string) string { return cmp.Or(a, b) },
 	"pct": func(share float64) string { return fmt.Sprintf("%.0f %%", 100*share) },
 	"iso": func(at time.Time) string { return at.Format(time.RFC3339Nano) },
@@ -42,7 +43,7 @@ type page struct {
 	Picture           *picture
 	Ranks             []placedRank
 	Plot              *drawing
-	Tests             []incident.CommTest
+	Tests             []tested
 	Events            []event
 	EvidenceBytes     int64
 }
@@ -67,6 +68,13 @@ type event struct {
 	Since string
 }
 
+// tested is a communication test with its picture.
+type tested struct {
+	incident.CommTest
+	Rounds template.HTML
+	Proved []string
+}
+
 // placedRank is a row of the table that says what the picture shows.
 type placedRank struct {
 	incident.Rank
@@ -88,10 +96,8 @@ func HTML(rec incident.Record, w incident.Workload) ([]byte, error) {
 	for _, ref := range rec.Evidence {
 		p.EvidenceBytes += ref.Bytes
 	}
-	for _, test := range []*incident.CommTest{rec.CommTest, rec.Verification} {
-		if test != nil {
-			p.Tests = append(p.Tests, *test)
-		}
+	if err := p.tests(rec, w); err != nil {
+		return nil, err
 	}
 	var err error
 	if p.Plot, err = plotted(rec); err != nil {
@@ -102,6 +108,33 @@ func HTML(rec incident.Record, w incident.Workload) ([]byte, error) {
 		return nil, incident.Faultf(incident.Internal, err, "rendering the page of %s", rec.IncidentID)
 	}
 	return out.Bytes(), nil
+}
+
+// tests draws the communication tests before and after the change.
+func (p *page) tests(rec incident.Record, w incident.Workload) error {
+	nodes := w.Nodes
+	if len(nodes) == 0 {
+		nodes = rec.Workload.Nodes
+	}
+	for _, test := range []*incident.CommTest{rec.CommTest, rec.Verification} {
+		if test == nil {
+			continue
+		}
+		picture, err := RoundsPicture(*test, nodes)
+		if err != nil {
+			return err
+		}
+		one := tested{CommTest: *test, Rounds: picture}
+		for _, round := range test.History {
+			for _, o := range round.Outcomes {
+				if o.Proved != "" && !slices.Contains(one.Proved, o.Proved) {
+					one.Proved = append(one.Proved, o.Proved)
+				}
+			}
+		}
+		p.Tests = append(p.Tests, one)
+	}
+	return nil
 }
 
 func (p *page) changes(rec incident.Record) {

@@ -138,15 +138,44 @@ func (t *text) proof(rec incident.Record) {
 
 func (t *text) test(test incident.CommTest) {
 	t.say("test    ", "%s: %s", purposeWords(test), verdictWords(test.Verdict))
+	groups := 0
 	for _, round := range test.History {
-		for i, outcome := range round.Outcomes {
-			if i == maxListed {
-				break
-			}
-			t.say("        ", "round %d, group %s (%d nodes: %s) %s", round.Number, outcome.ID, len(outcome.Nodes), few(outcome.Nodes, 4), outcomeWords(outcome))
-		}
-		t.more(len(round.Outcomes))
+		groups += len(round.Groups)
 	}
+	if groups > listedGroups {
+		t.lines(verbatim("          ", RoundsTable(test)))
+	}
+	listed := 0
+	for _, round := range test.History {
+		for _, outcome := range round.Outcomes {
+			if groups > listedGroups && outcome.Result == incident.TestPass {
+				continue // the table counts them
+			}
+			if listed++; listed > maxListed {
+				continue
+			}
+			nodes := nodesOf(round, outcome)
+			t.say("        ", "round %d, group %s (%d nodes: %s) %s", round.Number, outcome.ID, len(nodes), few(nodes, 4), outcomeWords(outcome))
+		}
+	}
+	t.more(listed)
+}
+
+// listedGroups is how many groups of a test are listed one by one; of more
+// there is a table, and only what did not pass is listed.
+const listedGroups = 6
+
+// nodesOf are an outcome's nodes, by its group where it names none.
+func nodesOf(round incident.Round, outcome incident.Outcome) []string {
+	if len(outcome.Nodes) > 0 {
+		return outcome.Nodes
+	}
+	for _, group := range round.Groups {
+		if group.ID == outcome.ID {
+			return group.Nodes
+		}
+	}
+	return nil
 }
 
 func (t *text) decided(rec incident.Record) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -83,6 +84,9 @@ func printView(out io.Writer, view workflows.View, waiting []string) {
 	fmt.Fprintf(out, "%s is %s\n", view.Record.IncidentID, view.State)
 	for _, line := range waiting {
 		fmt.Fprintln(out, "trying again:", line)
+	}
+	if view.Testing != nil {
+		fmt.Fprintf(out, "\ntesting the network: %s\n%s", cmp.Or(view.Testing.Progress(), "planning the first round"), report.RoundsTable(*view.Testing))
 	}
 	if view.Asking != nil {
 		fmt.Fprintf(out, "\nwaits for approval until %s\n%s\nrisk %s, restarts %d pods, costs %.1f GPU-hours\n\n%s\n  gpumedic approve %s --plan %s\n  gpumedic deny %s --reason \"...\"\n",

@@ -18,6 +18,10 @@ const (
 const (
 	AllowJobTraffic     = "allow-job-traffic"
 	RestoreRDMAResource = "restore-rdma-resource"
+	// StopForTest stops the ranks for a communication test that needs their
+	// GPUs. It removes no cause and no runbook names it; its undo is the start
+	// of the ranks, which always follows the test.
+	StopForTest = "stop-for-test"
 )
 
 // FieldManager owns the fields that gpumedic applies.

@@ -27,11 +27,13 @@ type Card struct {
 	Evidence []string       `json:"evidence,omitempty"`
 	Plan     *incident.Plan `json:"plan,omitempty"`
 	// Asking adds the buttons Approve, Deny and Show evidence.
-	Asking    bool            `json:"asking,omitempty"`
-	Deadline  string          `json:"deadline,omitempty"`
-	Votes     []incident.Vote `json:"votes,omitempty"`
-	Next      string          `json:"next,omitempty"`
-	Simulated []string        `json:"simulated,omitempty"`
+	Asking   bool            `json:"asking,omitempty"`
+	Deadline string          `json:"deadline,omitempty"`
+	Votes    []incident.Vote `json:"votes,omitempty"`
+	Next     string          `json:"next,omitempty"`
+	// Progress is how far a running communication test is, one line.
+	Progress  string   `json:"progress,omitempty"`
+	Simulated []string `json:"simulated,omitempty"`
 }
 
 // PostCardParams posts the card, or rewrites Ref when it is set. Key makes a

@@ -20,6 +20,8 @@ const (
 	// VoteUpdate delivers an incident.Vote and is validated: a vote by an
 	// unknown person, for another plan or too late is rejected with the reason.
 	VoteUpdate = "vote"
+	// ProgressSignal delivers a CommTestProgress of the incident's own test.
+	ProgressSignal = "comm-test-progress"
 	// CancelUpdate delivers a CancelInput.
 	CancelUpdate = "cancel"
 	// ViewQuery answers with a View.
@@ -46,6 +48,25 @@ type AlertSignalInput struct {
 	Alerts []incident.Alert `json:"alerts"`
 }
 
+// CommTestProgress is what a communication test tells its incident before each
+// round. Done is how the groups of the last round ended, in their order; Groups
+// are told by the places of their nodes in the list that both have.
+type CommTestProgress struct {
+	Purpose  string              `json:"purpose"`
+	Round    int                 `json:"round"`
+	Done     []GroupDone         `json:"done,omitempty"`
+	Groups   []steps.PackedGroup `json:"groups"`
+	Suspects []incident.Suspect  `json:"suspects,omitempty"`
+	Cleared  int                 `json:"cleared,omitempty"`
+}
+
+// GroupDone is how a group's test ended, in brief.
+type GroupDone struct {
+	Result       incident.TestResult `json:"result"`
+	BusBWGBps    float64             `json:"busbw_gbps,omitempty"`
+	ExpectedGBps float64             `json:"expected_gbps,omitempty"`
+}
+
 // CancelInput says who stops an incident and why.
 type CancelInput struct {
 	By     string `json:"by"`
@@ -67,6 +88,9 @@ type View struct {
 	// State is investigating, testing, asking, changing, verifying, undoing,
 	// reporting or closed.
 	State string `json:"state"`
+	// Testing is the communication test that runs now, nil when none does. Its
+	// last round has groups and no outcomes yet.
+	Testing *incident.CommTest `json:"testing,omitempty"`
 	// Asking is the plan that waits for an approval, nil when none does.
 	Asking   *incident.Plan `json:"asking,omitempty"`
 	Deadline time.Time      `json:"deadline,omitzero"`

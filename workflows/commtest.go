@@ -1,11 +1,8 @@
 package workflows
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 
-	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/workflow"
 
 	"gpumedic/incident"
@@ -13,10 +10,8 @@ import (
 	"gpumedic/steps"
 )
 
+// The two purposes of a communication test; they are part of Job names.
 const (
-	abandon = enums.PARENT_CLOSE_POLICY_ABANDON
-
-	// The two purposes of a communication test; they are part of Job names.
 	diagnoseTest = "diagnose"
 	verifyTest   = "verify"
 )
@@ -30,61 +25,132 @@ type CommTestInput struct {
 	Nodes     []incident.Node           `json:"nodes"`
 	Settings  incident.CommTestSettings `json:"settings"`
 	PodLabels map[string]string         `json:"pod_labels,omitempty"`
+	// Prior is how likely a node is bad before the first test, by its name; a
+	// node that is not named gets its share of what is usual.
+	Prior map[string]float64 `json:"prior,omitempty"`
 }
 
 // CommTest plans rounds, runs their groups at the same time and reads the
-// outcomes until there is a verdict. It always cleans up.
+// outcomes until there is a verdict. It tells its incident how far it is, and
+// it always cleans up.
 func CommTest(ctx workflow.Context, in CommTestInput) (incident.CommTest, error) {
-	test := incident.CommTest{Purpose: in.Purpose, StartedAt: workflow.Now(ctx).UTC()}
-	err := workflow.SetQueryHandler(ctx, ViewQuery, func() (incident.CommTest, error) { return test, nil })
-	if err != nil {
-		return test, err
+	r := &testRun{in: in, test: incident.CommTest{Purpose: in.Purpose, StartedAt: workflow.Now(ctx).UTC()}}
+	if err := workflow.SetQueryHandler(ctx, ViewQuery, r.view); err != nil {
+		return r.test, err
 	}
-	plan := localize.Input{Nodes: in.Nodes, ExpectedGBps: in.Settings.ExpectedBusBWGBps, MaxRounds: in.Settings.MaxRounds}
+	next := r.next
+	if !knows(ctx, planAsStep) {
+		next = r.nextInside
+	}
 	for {
-		step := localize.Next(plan, test.History)
-		if step.Verdict != nil {
-			test.Verdict = *step.Verdict
-			break
-		}
-		round, err := runRound(ctx, in, len(test.History)+1, step.Groups)
+		step, err := next(ctx)
 		if err != nil {
-			return test, err
+			return r.test, err
 		}
-		test.History = append(test.History, round)
+		if step.Verdict != nil {
+			return r.end(ctx, step), nil
+		}
+		r.begin(ctx, step)
+		if err := r.round(ctx); err != nil {
+			return r.test, err
+		}
 	}
-	test.Rounds, test.Tests, test.EndedAt = test.Verdict.Rounds, test.Verdict.Tests, workflow.Now(ctx).UTC()
-	return test, nil
 }
 
-// runRound runs a round's groups side by side. The clean-up is registered
-// before the first Job exists and runs on a context that no cancellation
-// reaches.
-func runRound(ctx workflow.Context, in CommTestInput, number int, groups []incident.Group) (incident.Round, error) {
-	round := incident.Round{Number: number, Groups: groups}
-	names := make([]string, len(groups))
-	for i := range groups {
-		names[i] = testJobName(in.Prefix, in.Purpose, number, i)
+// testRun is a communication test on its way. The last round of test.History
+// may be running: then it has groups and no outcomes.
+type testRun struct {
+	in   CommTestInput
+	test incident.CommTest
+}
+
+func (r *testRun) view() (incident.CommTest, error) { return r.test, nil }
+
+// next asks the planner. A planner that cannot be asked ends the test with
+// what was seen so far, and with nobody blamed.
+func (r *testRun) next(ctx workflow.Context) (steps.PlanCommTestResult, error) {
+	result, err := call[steps.PlanCommTestResult](ctx, steps.PlanCommTest, steps.PlanCommTestParams{
+		Incident: r.in.Incident, Nodes: r.in.Nodes, Prior: r.in.Prior,
+		ExpectedGBps: r.in.Settings.ExpectedBusBWGBps, MaxRounds: r.in.Settings.MaxRounds, Rounds: r.test.History,
+	})
+	if err == nil || cancelled(err) {
+		return result, err
 	}
-	defer cleanUp(ctx, in, names)
-	running := make([]workflow.Future, len(groups))
-	for i, group := range groups {
+	why := fmt.Sprintf("after %d rounds the next one could not be planned: %s", len(r.test.History), plain(err))
+	return steps.PlanCommTestResult{Verdict: &incident.Verdict{Bad: []incident.BadPart{}, Inconclusive: true, Why: why}}, nil
+}
+
+// nextInside is next as it was before planAsStep.
+func (r *testRun) nextInside(workflow.Context) (steps.PlanCommTestResult, error) {
+	step := localize.Next(localize.Input{Nodes: r.in.Nodes, ExpectedGBps: r.in.Settings.ExpectedBusBWGBps, MaxRounds: r.in.Settings.MaxRounds}, r.test.History)
+	return steps.PlanCommTestResult{Groups: step.Groups, Verdict: step.Verdict}, nil
+}
+
+// begin opens a round and tells the incident.
+func (r *testRun) begin(ctx workflow.Context, step steps.PlanCommTestResult) {
+	round := incident.Round{Number: len(r.test.History) + 1, Groups: step.Groups}
+	progress := CommTestProgress{
+		Purpose: r.in.Purpose, Round: round.Number, Groups: steps.PackGroups(step.Groups, r.in.Nodes), Suspects: step.Suspects, Cleared: step.Cleared,
+	}
+	if last := len(r.test.History) - 1; last >= 0 {
+		progress.Done = told(r.test.History[last].Outcomes)
+	}
+	r.test.History = append(r.test.History, round)
+	r.test.Suspects, r.test.Cleared = step.Suspects, step.Cleared
+	parent := workflow.GetInfo(ctx).ParentWorkflowExecution
+	if parent == nil || !knows(ctx, planAsStep) {
+		return
+	}
+	// Nobody waits for it: an incident that cannot be told does not stop a test.
+	_ = workflow.SignalExternalWorkflow(ctx, parent.ID, parent.RunID, ProgressSignal, progress)
+}
+
+// round runs the groups of the last round side by side. The clean-up is
+// registered before the first Job exists and runs on a context that no
+// cancellation reaches.
+func (r *testRun) round(ctx workflow.Context) error {
+	round := &r.test.History[len(r.test.History)-1]
+	names := make([]string, len(round.Groups))
+	for i := range round.Groups {
+		names[i] = testJobName(r.in.Prefix, r.in.Purpose, round.Number, i)
+	}
+	defer cleanUp(ctx, r.in, names)
+	running := make([]workflow.Future, len(round.Groups))
+	for i, group := range round.Groups {
 		running[i] = begin(ctx, steps.RunCommTest, steps.RunCommTestParams{
-			Incident: in.Incident, Name: names[i], Namespace: in.Namespace, Group: group,
-			Settings: in.Settings, PodLabels: in.PodLabels,
+			Incident: r.in.Incident, Name: names[i], Namespace: r.in.Namespace, Group: group,
+			Settings: r.in.Settings, PodLabels: r.in.PodLabels,
 		})
 	}
-	for i, group := range groups {
+	var outcomes []incident.Outcome
+	for i, group := range round.Groups {
 		var result steps.RunCommTestResult
 		if err := running[i].Get(ctx, &result); err != nil {
 			if cancelled(err) {
-				return round, err
+				return err
 			}
 			result.Outcome = couldNotRun(ctx, group, err)
 		}
-		round.Outcomes = append(round.Outcomes, result.Outcome)
+		if result.Outcome.Nodes == nil { // a result does not repeat them
+			result.Outcome.Nodes = group.Nodes
+		}
+		outcomes = append(outcomes, result.Outcome)
+		if result.Index.SHA256 != "" && knows(ctx, planAsStep) {
+			r.test.Logs = append(r.test.Logs, result.Index)
+		}
 	}
-	return round, nil
+	round.Outcomes = outcomes
+	return nil
+}
+
+func (r *testRun) end(ctx workflow.Context, step steps.PlanCommTestResult) incident.CommTest {
+	verdict := *step.Verdict
+	r.test.Verdict, r.test.Suspects, r.test.Cleared = verdict, step.Suspects, step.Cleared
+	r.test.Rounds, r.test.Tests, r.test.EndedAt = verdict.Rounds, verdict.Tests, workflow.Now(ctx).UTC()
+	if knows(ctx, planAsStep) {
+		r.test.History = kept(r.test.History)
+	}
+	return r.test
 }
 
 func couldNotRun(ctx workflow.Context, group incident.Group, err error) incident.Outcome {
@@ -104,69 +170,6 @@ func cleanUp(ctx workflow.Context, in CommTestInput, names []string) {
 	}
 }
 
-// testTheNetwork runs the test that looks for who is to blame.
-func (s *story) testTheNetwork(ctx workflow.Context) {
-	if !s.in.Settings.CommTest.Enabled {
-		s.note(ctx, "test", "no communication test: it is switched off in the configuration")
-		return
-	}
-	s.state = "testing"
-	s.speaker.card(ctx, s.card("Testing the network between the nodes."))
-	defer s.stage(ctx, "comm test")()
-	test, err := s.commTest(ctx, diagnoseTest, s.in.Settings.CommTest.MaxRounds)
-	if err != nil {
-		s.trouble(ctx, "testing the network", err)
-		return
-	}
-	s.record.CommTest = test
-}
-
-// commTest runs a communication test as a child, so that its rounds have a
-// history and a view of their own.
-func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*incident.CommTest, error) {
-	settings := s.in.Settings.CommTest
-	settings.MaxRounds = maxRounds
-	in := CommTestInput{
-		Incident: s.record.IncidentID, Purpose: purpose, Prefix: s.testPrefix(), Namespace: s.record.Target.Namespace,
-		Nodes: s.record.Workload.Nodes, Settings: settings, PodLabels: s.record.Workload.PodLabels,
-	}
-	child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
-		WorkflowID:          s.record.IncidentID + "/comm-test/" + purpose,
-		ParentClosePolicy:   enums.PARENT_CLOSE_POLICY_REQUEST_CANCEL,
-		WaitForCancellation: true,
-	})
-	var test incident.CommTest
-	if err := workflow.ExecuteChildWorkflow(child, CommTestType, in).Get(ctx, &test); err != nil {
-		return nil, fmt.Errorf("communication test to %s: %w", purpose, err)
-	}
-	s.note(ctx, "test", "communication test to %s: %s", purpose, test.Verdict.Why)
-	return &test, nil
-}
-
-// testPrefix is short and the same over restarts; Job names carry it.
-func (s *story) testPrefix() string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s@%d", s.record.IncidentID, s.record.OpenedAt.Unix()))
-	return "gpumedic-ct-" + hex.EncodeToString(sum[:4])
-}
-
-// verificationJobs are the Jobs that the test after a change will have; a
-// remedy that opens a way for the ranks opens it for them too.
-func (s *story) verificationJobs() []string {
-	return []string{testJobName(s.testPrefix(), verifyTest, 1, 0)}
-}
-
 func testJobName(prefix, purpose string, round, group int) string {
 	return fmt.Sprintf("%s-%c%d-%d", prefix, purpose[0], round, group)
-}
-
-// anyFailed says whether any group gave positive evidence of a fault.
-func anyFailed(test incident.CommTest) bool {
-	for _, round := range test.History {
-		for _, outcome := range round.Outcomes {
-			if outcome.Result == incident.TestFail {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	enums "go.temporal.io/api/enums/v1"
 	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
@@ -136,11 +137,14 @@ func (s *story) chooseRunbook(ctx workflow.Context) bool {
 // own follow the standard one.
 func (s *story) tell(ctx workflow.Context) {
 	own := map[string]func(workflow.Context){"nccl-failure": s.ncclFailure}
-	if story, ok := own[s.book.Name]; ok {
-		story(ctx)
-		return
+	story, ok := own[s.book.Name]
+	if !ok {
+		story = s.standard
 	}
-	s.standard(ctx)
+	story(ctx)
+	if len(s.stops) > 0 { // a stop for a test is no remedy; remedies do not see it, the record does
+		s.record.Changes = append(s.stops, s.record.Changes...)
+	}
 }
 
 // join hands the alerts to the incident of the canonical target: it is
@@ -229,6 +233,9 @@ func (s *story) writeReport(ctx workflow.Context) {
 	}
 	s.report = result
 }
+
+// abandon lets a child outlive its parent.
+const abandon = enums.PARENT_CLOSE_POLICY_ABANDON
 
 // handOver starts an incident that outlives the one that found it.
 func handOver(id string) workflow.ChildWorkflowOptions {

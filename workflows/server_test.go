@@ -26,6 +26,10 @@ import (
 var server *embedded.Server
 
 func TestMain(m *testing.M) {
+	if address := os.Getenv(workerProcess); address != "" {
+		beWorker(address)
+		return
+	}
 	os.Exit(func() int {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
@@ -129,7 +133,7 @@ func TestPromise2OneTargetOneIncident(t *testing.T) {
 
 // within bounds a wait for something that should take a moment.
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	t.Cleanup(cancel)
 	return ctx
 }

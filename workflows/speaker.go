@@ -128,6 +128,9 @@ func (s *story) card(headline string) steps.Card {
 		Incident: s.record.IncidentID, Target: s.record.Target, State: s.state, Headline: headline,
 		Votes: s.votes, Simulated: s.record.Simulated, Next: s.record.Next,
 	}
+	if s.testing != nil {
+		card.Progress = s.testing.Progress()
+	}
 	if len(s.record.Causes) > 0 {
 		card.Cause = s.cause()
 		card.Evidence = card.Cause.Reasons[:min(5, len(card.Cause.Reasons))]

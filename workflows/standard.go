@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -18,23 +19,51 @@ func (s *story) standard(ctx workflow.Context) {
 	s.remedy(ctx)
 }
 
-// check runs the runbook's checks side by side. A check that could not be
-// carried out is an unknown finding, not the end.
+// check runs the runbook's checks.
 func (s *story) check(ctx workflow.Context) {
 	defer s.stage(ctx, "check")()
+	s.ask(ctx, s.book.Checks, func(_ string, result steps.CheckResult) {
+		s.record.Findings = append(s.record.Findings, result.Findings...)
+		s.record.Observed = append(s.record.Observed, result.Observations...)
+	})
+}
+
+// checkAgain asks the checks of the cluster once more and lets their new
+// answers stand for the old ones. What they say of logs rests on the evidence
+// that was kept and is not asked again. A check that cannot be asked now has
+// its old answer.
+func (s *story) checkAgain(ctx workflow.Context) {
+	defer s.stage(ctx, "check again")()
+	s.note(ctx, "note", "asking the cluster again, because nothing that crosses nodes works: no node is at fault")
+	again := slices.DeleteFunc(slices.Clone(s.book.Checks), func(name string) bool { return name == steps.CheckRankLogs })
+	s.ask(ctx, again, func(name string, result steps.CheckResult) {
+		if len(result.Findings) == 0 || result.Findings[0].ID == name {
+			return
+		}
+		asked := map[string]bool{name: true}
+		for _, finding := range result.Findings {
+			asked[finding.ID] = true
+		}
+		s.record.Findings = slices.DeleteFunc(s.record.Findings, func(f incident.Finding) bool { return asked[f.ID] })
+		s.record.Findings = append(s.record.Findings, result.Findings...)
+	})
+}
+
+// ask runs checks side by side and hands their answers over in order. A check
+// that could not be carried out is an unknown finding, not the end.
+func (s *story) ask(ctx workflow.Context, names []string, take func(name string, result steps.CheckResult)) {
 	params := steps.CheckParams{Incident: s.record.IncidentID, Workload: s.workload, Fabric: s.in.Settings.Fabric, Index: s.index}
-	running := make([]workflow.Future, len(s.book.Checks))
-	for i, name := range s.book.Checks {
+	running := make([]workflow.Future, len(names))
+	for i, name := range names {
 		running[i] = begin(ctx, name, params)
 	}
-	for i, name := range s.book.Checks {
+	for i, name := range names {
 		var result steps.CheckResult
 		if err := running[i].Get(ctx, &result); err != nil {
 			s.trouble(ctx, "asking "+name, err)
 			result.Findings = []incident.Finding{couldNotAsk(name, s.record.Target, err)}
 		}
-		s.record.Findings = append(s.record.Findings, result.Findings...)
-		s.record.Observed = append(s.record.Observed, result.Observations...)
+		take(name, result)
 	}
 }
 
@@ -82,8 +111,16 @@ func (s *story) advise(ctx workflow.Context, reason string) {
 	best := s.cause()
 	entry, _ := s.book.For(best.RootCause)
 	s.decide(ctx, "change anything", incident.Refuse, reason)
-	summary := fmt.Sprintf("Cause: %s (confidence %.2f). Nothing was changed.", orNone(best.RootCause), best.Confidence)
+	summary := fmt.Sprintf("Cause: %s (confidence %.2f). %s", orNone(best.RootCause), best.Confidence, s.untouched())
 	s.end(incident.Escalated, summary, entry.Advice)
+}
+
+// untouched says what was left as it was.
+func (s *story) untouched() string {
+	if len(s.stops) > 0 {
+		return "The ranks were stopped for a communication test and started again; nothing else was changed."
+	}
+	return "Nothing was changed."
 }
 
 func orNone(cause string) string {

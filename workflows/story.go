@@ -36,6 +36,13 @@ type story struct {
 	cancel      workflow.CancelFunc
 	cancelledBy string
 
+	// testing is the communication test that runs now; nil when none does.
+	testing *incident.CommTest
+	// heardTest is what the last one told while it ran.
+	heardTest *incident.CommTest
+	// stops are the times the ranks were stopped for a test.
+	stops []incident.Change
+
 	speaker *speaker
 	report  steps.WriteReportResult
 }
@@ -59,7 +66,7 @@ func newStory(ctx workflow.Context, in IncidentInput) *story {
 // view answers the query "view".
 func (s *story) view() (View, error) {
 	return View{
-		Record: s.record, State: s.state, Asking: s.asking, Deadline: s.deadline,
+		Record: s.record, State: s.state, Testing: s.testing, Asking: s.asking, Deadline: s.deadline,
 		Message: s.speaker.ref, Report: s.report,
 	}, nil
 }

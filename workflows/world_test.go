@@ -30,6 +30,10 @@ type world struct {
 	collect  func(steps.CollectEvidenceParams) (steps.CollectEvidenceResult, error)
 	check    func(name string, p steps.CheckParams) (steps.CheckResult, error)
 	commTest func(steps.RunCommTestParams) (steps.RunCommTestResult, error)
+	planTest func(steps.PlanCommTestParams) (steps.PlanCommTestResult, error)
+	room     func(steps.CheckTestRoomParams) (steps.CheckTestRoomResult, error)
+	suspend  func(steps.WorkloadParams) (steps.WorkloadResult, error)
+	resume   func(steps.WorkloadParams) (steps.WorkloadResult, error)
 	plan     func(steps.PlanRemedyParams) (steps.PlanRemedyResult, error)
 	snapshot func(steps.TakeSnapshotParams) (steps.TakeSnapshotResult, error)
 	apply    func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error)
@@ -62,6 +66,8 @@ func newWorld() *world {
 		}
 		return steps.RunCommTestResult{Outcome: incident.Outcome{ID: p.Group.ID, Nodes: p.Group.Nodes, Result: result, Why: string(result)}}, nil
 	}
+	w.planTest, w.room = planned, roomy
+	w.suspend, w.resume = atStart, atStart
 	w.plan = func(p steps.PlanRemedyParams) (steps.PlanRemedyResult, error) {
 		return steps.PlanRemedyResult{Possible: true, Plan: somePlan(p.Remedy)}, nil
 	}
@@ -192,11 +198,10 @@ func (w *world) playRest(env registry) {
 			return steps.CleanCommTestResult{Removed: len(p.Names)}, nil
 		}
 	})
-	for _, name := range []string{steps.SuspendWorkload, steps.ResumeWorkload} {
-		play(w, env, name, func() func(steps.WorkloadParams) (steps.WorkloadResult, error) {
-			return func(steps.WorkloadParams) (steps.WorkloadResult, error) { return steps.WorkloadResult{At: start}, nil }
-		})
-	}
+	play(w, env, steps.SuspendWorkload, func() func(steps.WorkloadParams) (steps.WorkloadResult, error) { return w.suspend })
+	play(w, env, steps.ResumeWorkload, func() func(steps.WorkloadParams) (steps.WorkloadResult, error) { return w.resume })
+	play(w, env, steps.PlanCommTest, func() func(steps.PlanCommTestParams) (steps.PlanCommTestResult, error) { return w.planTest })
+	play(w, env, steps.CheckTestRoom, func() func(steps.CheckTestRoomParams) (steps.CheckTestRoomResult, error) { return w.room })
 	play(w, env, steps.PostStory, func() func(steps.PostStoryParams) (steps.PostStoryResult, error) {
 		return func(steps.PostStoryParams) (steps.PostStoryResult, error) { return steps.PostStoryResult{}, nil }
 	})

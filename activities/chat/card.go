@@ -106,6 +106,9 @@ func (d *drawing) header() {
 	if d.card.Headline != "" {
 		d.section("headline", plain(d.card.Headline, maxSentence))
 	}
+	if d.card.Progress != "" {
+		d.section("progress", plain(oneLine(d.card.Progress), maxProgress))
+	}
 }
 
 // cause says what it is and how sure we are; nothing before there is a cause.

@@ -32,7 +32,7 @@ func askingCard() steps.Card {
 func hostile(text string) steps.Card {
 	card := askingCard()
 	card.Incident, card.Headline, card.Next, card.Deadline, card.State = text[:min(200, len(text))], text, text, text, text
-	card.Target.Name = text
+	card.Target.Name, card.Progress = text, text
 	card.Cause = incident.Cause{FailureCase: text, RootCause: text, Blamed: incident.Blamed{Kind: text, Names: []string{text, text, text, text, text, text, text}}}
 	card.Evidence = []string{text, text, text, text, text, text, text}
 	card.Plan.Summary, card.Plan.Diff, card.Plan.Hash = text, strings.Repeat(text+"\n", 50), text[:min(100, len(text))]
@@ -271,5 +271,21 @@ func TestSplitLines(t *testing.T) {
 		if head != test.head || rest != test.rest {
 			t.Errorf("splitLines(%q, %d) = %q, %q, want %q, %q", test.in, test.limit, head, rest, test.head, test.rest)
 		}
+	}
+}
+
+// TestCardTellsProgress: a running test has a line of its own, which nobody can
+// turn into a mention.
+func TestCardTellsProgress(t *testing.T) {
+	card := askingCard()
+	card.State, card.Plan, card.Asking = "testing", nil, false
+	card.Progress = "Round 3: 6 groups over 64 nodes; still suspected: gpu-17 (62 %), gpu-18 (31 %); 57 nodes cleared"
+	blocks, err := Blocks(card)
+	if err != nil {
+		t.Fatal(err)
+	}
+	section, ok := blocks[2].(*slack.SectionBlock)
+	if !ok || section.Text.Type != slack.PlainTextType || section.Text.Text != card.Progress {
+		t.Errorf("the third block is %+v", blocks[2])
 	}
 }

@@ -28,6 +28,8 @@ const (
 	// the whole card stays far below what Slack takes in one message.
 	maxSentence = 1000
 	maxValue    = 250
+	// maxProgress holds four suspects with long names.
+	maxProgress = 400
 	// maxEvidenceLine keeps five lines readable on a phone.
 	maxEvidenceLine = 400
 )

@@ -38,6 +38,7 @@ func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (
 	complete, known := map[string]func(context.Context, *draft) error{
 		steps.AllowJobTraffic:     h.planJobTraffic,
 		steps.RestoreRDMAResource: h.planRDMA,
+		steps.StopForTest:         h.planStop,
 	}[params.Remedy]
 	if !known {
 		fault := incident.Faultf(incident.Unsupported, nil, "planning remedy %q: it is not known", params.Remedy)

@@ -187,7 +187,7 @@ func nodeNames(workload incident.Workload) []string {
 func summarize(workload incident.Workload) incident.WorkloadSummary {
 	summary := incident.WorkloadSummary{
 		UID: workload.UID, Ranks: len(workload.Ranks), WantedRanks: workload.WantedRanks, Suspended: workload.Suspended,
-		JobNames: workload.JobNames, PodLabels: workload.PodLabels,
+		JobNames: workload.JobNames, PodLabels: workload.PodLabels, Placed: places(workload),
 	}
 	phases, carries := map[string]int{}, map[string]bool{}
 	for _, rank := range workload.Ranks {

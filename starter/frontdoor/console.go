@@ -11,6 +11,7 @@ import (
 	"go.temporal.io/api/serviceerror"
 
 	"gpumedic/incident"
+	"gpumedic/report"
 	"gpumedic/workflows"
 )
 
@@ -26,6 +27,8 @@ type page struct {
 	Entries []Entry
 	Record  *incident.Record
 	View    workflows.View
+	// Rounds is the picture of the communication test that runs, or ran last.
+	Rounds  template.HTML
 	Problem string
 }
 
@@ -50,7 +53,17 @@ func (d *Door) show(w http.ResponseWriter, r *http.Request) {
 		d.render(w, lookupStatus(err), page{Problem: err.Error()})
 		return
 	}
-	d.render(w, http.StatusOK, page{Record: &view.Record, View: view})
+	test := view.Testing
+	if test == nil {
+		test = view.Record.CommTest
+	}
+	p := page{Record: &view.Record, View: view}
+	if test != nil {
+		if p.Rounds, err = report.RoundsPicture(*test, view.Record.Workload.Nodes); err != nil {
+			d.log.Error("no picture of the communication test", "incident", view.Record.IncidentID, "error", err)
+		}
+	}
+	d.render(w, http.StatusOK, p)
 }
 
 // lookupStatus tells an incident that is not there from one that cannot be

@@ -130,3 +130,23 @@ func TestConsoleShowsTheReport(t *testing.T) {
 		t.Errorf("got %d %s", status, body)
 	}
 }
+
+// TestConsoleShowsTheTest: while a test runs, the page has its progress and a
+// picture of its rounds, in which no name becomes an element.
+func TestConsoleShowsTheTest(t *testing.T) {
+	testing := func(string) (workflows.View, error) {
+		group := incident.Group{ID: hostile, Nodes: []string{"gpu-00", hostile}}
+		return workflows.View{
+			State: "testing", Record: incident.Record{IncidentID: id},
+			Testing: &incident.CommTest{History: []incident.Round{{Number: 1, Groups: []incident.Group{group}}}, Suspects: []incident.Suspect{{Kind: "node", ID: hostile, Probability: 0.5}}},
+		}, nil
+	}
+	_, server, _ := open(t, &desk{view: testing}, nil)
+	status, body := get(t, server, "/incidents/"+id)
+	if status != http.StatusOK || !strings.Contains(body, "Round 1: 1 group over 2 nodes; still suspected: &lt;script&gt;") || !strings.Contains(body, `class="rounds"`) {
+		t.Errorf("got %d %s", status, body)
+	}
+	if strings.Contains(body, "<script") {
+		t.Errorf("a node's name became a script: %s", body)
+	}
+}
