@@ -89,6 +89,7 @@ func (c *checker) settings(s incident.Settings) {
 	c.need(s.Logs.HeadBytes > 0 && s.Logs.TailBytes > 0, "incident.logs", "head_bytes and tail_bytes must be above 0")
 	c.need(s.Logs.Parallel > 0, "incident.logs.parallel", "must be above 0")
 	c.positive("incident.verify.deadline", s.Verify.Deadline)
+	c.governor(s.Governor)
 	c.need(len(s.Fabric.Interfaces) > 0, "incident.fabric.interfaces", "must name the pods' interface, usually eth0")
 }
 
@@ -118,6 +119,14 @@ func (c *checker) commTest(t incident.CommTestSettings) {
 	c.positive("incident.comm_test.deadline", t.Deadline)
 	c.need(t.MaxRounds > 0, "incident.comm_test.max_rounds", "must be above 0")
 	c.need(t.MaxBytes >= 1<<20, "incident.comm_test.max_bytes", "must be at least 1 MiB (1048576)")
+}
+
+func (c *checker) governor(g incident.GovernorSettings) {
+	c.need(g.MaxPerDomain >= 0, "incident.governor.max_per_domain", "must not be negative; 0 isolates no node")
+	c.need(g.MaxShare > 0 && g.MaxShare <= 1, "incident.governor.max_share", "must be above 0 and at most 1, the share of a domain's nodes")
+	c.need(g.MaxPerHour >= 0, "incident.governor.max_per_hour", "must not be negative; 0 isolates no node")
+	c.positive("incident.governor.lease_ttl", g.LeaseTTL)
+	c.positive("incident.governor.isolated_for", g.IsolatedFor)
 }
 
 func (c *checker) positive(key string, d time.Duration) {

@@ -20,6 +20,8 @@ type saga struct {
 	at int
 	// stopped and applied are set before their steps are begun.
 	stopped, applied bool
+	// leased is set before the lease is asked for.
+	leased bool
 }
 
 // change carries out an approved plan: snapshot, stop the ranks, apply, ask
@@ -30,6 +32,11 @@ func (s *story) change(ctx workflow.Context, plan incident.Plan) bool {
 	s.state = "changing"
 	s.speaker.card(ctx, s.card("Changing: "+plan.Summary))
 	g := &saga{story: s, plan: plan}
+	defer g.release(ctx)
+	if !g.lease(ctx) {
+		finish()
+		return true
+	}
 	ok, void := g.snapshotFirst(ctx)
 	if !ok {
 		finish()

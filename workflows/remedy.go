@@ -49,10 +49,7 @@ func (s *story) try(ctx workflow.Context, remedy runbooks.Remedy) bool {
 // plan makes the remedy concrete, without changing anything.
 func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Plan, bool) {
 	defer s.stage(ctx, "plan")()
-	result, err := call[steps.PlanRemedyResult](ctx, steps.PlanRemedy, steps.PlanRemedyParams{
-		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
-		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
-	})
+	result, err := call[steps.PlanRemedyResult](ctx, steps.PlanRemedy, s.planParams(remedy))
 	if err != nil {
 		s.trouble(ctx, "planning "+remedy.Name, err)
 		s.decide(ctx, remedy.Name, incident.Refuse, "no plan could be made: "+plain(err))
@@ -70,11 +67,24 @@ func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Pla
 	return result.Plan, true
 }
 
-// judge asks the guard.
+// planParams says whom the cause blames only to the remedies that act on them.
+func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
+	params := steps.PlanRemedyParams{
+		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
+		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
+	}
+	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
+		params.Blamed = s.cause().Blamed
+	}
+	return params
+}
+
+// judge asks the guard, and the governor where nodes are isolated.
 func (s *story) judge(ctx workflow.Context, plan incident.Plan) string {
 	decision := guard.Judge(guard.Input{
 		Plan: plan, Cause: s.cause(), Findings: s.record.Findings, Approval: s.in.Settings.Approval,
 		MinConfidence: s.book.MinConfidence, Workload: s.record.Workload,
+		CommTest: s.record.CommTest, Budget: s.budget(ctx, plan),
 	})
 	decision.At = workflow.Now(ctx).UTC()
 	s.record.Decisions = append(s.record.Decisions, decision)
