@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -91,9 +92,18 @@ func (s *story) judge(ctx workflow.Context, plan incident.Plan) string {
 	s.note(ctx, "decision", "%s: %s", decision.What, decision.Verdict)
 	if decision.Verdict == incident.Refuse {
 		entry, _ := s.book.For(s.cause().RootCause)
-		s.end(incident.Refused, "The guard refused "+plan.Remedy+"; nothing was changed.", entry.Advice)
+		s.end(incident.Refused, "The guard refused "+plan.Remedy+"; nothing was changed"+s.told(plan, decision)+".", entry.Advice)
 	}
 	return decision.Verdict
+}
+
+// told repeats the reasons where nodes were to be isolated: who is called at
+// night must not have to look for them.
+func (s *story) told(plan incident.Plan, decision incident.Decision) string {
+	if plan.Isolation == nil {
+		return ""
+	}
+	return ": " + strings.Join(decision.Reasons, "; ")
 }
 
 // noneLeft ends the search with what happened on the way.

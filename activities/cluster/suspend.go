@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -20,7 +21,8 @@ import (
 const suspendedBy = "gpumedic.io/suspended-by"
 
 // SuspendWorkload stops the ranks through what owns them and waits until
-// their pods are gone. It may be repeated. A workload that somebody else has
+// their pods are gone, but for those that end on nodes which are unheard. It
+// may be repeated. A workload that somebody else has
 // suspended is a Conflict. The wait ends with ctx.
 func (h *Hands) SuspendWorkload(ctx context.Context, params steps.WorkloadParams) (steps.WorkloadResult, error) {
 	already, err := h.switchTo(ctx, params, true)
@@ -116,7 +118,7 @@ func (h *Hands) awaitGone(ctx context.Context, params steps.WorkloadParams) erro
 		}
 		left = 0
 		for _, pod := range pods {
-			if !ended(pod) {
+			if !ended(pod) && !(pod.DeletionTimestamp != nil && slices.Contains(params.Unheard, pod.Spec.NodeName)) {
 				left++
 			}
 		}
