@@ -147,7 +147,10 @@ func (h *Hands) undoIsolate(ctx context.Context, operation string, change incide
 	}
 	left := was.differences(now, change.Fields)
 	if live.GetAnnotations()[steps.OperationAnnotation] != operation {
-		return notOurs(change, now, left), nil
+		one := notOurs(change, now, left)
+		// Mark, cordon and taint are one write: without mark and taint nothing is ours.
+		one.whole = one.whole || !sameValue(now[isolatedFields[1]], ours[isolatedFields[1]])
+		return one, nil
 	}
 	edited := describeFields(now, ours.differences(now, change.Fields))
 	if others := append(edited, actedOn(live)...); len(others) > 0 && len(left) > 0 {

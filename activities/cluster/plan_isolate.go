@@ -109,6 +109,7 @@ func (h *Hands) planNode(ctx context.Context, d *draft, node corev1.Node) error 
 		return incident.Faultf(incident.Internal, err, "reading node %s", node.Name)
 	}
 	live := &unstructured.Unstructured{Object: fields}
+	live.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Node")) // a typed client leaves it out
 	if isolatedByUs(node) {
 		d.refuse("node %s is isolated already (taint %s): another incident has it, or nobody has released it since", node.Name, steps.IsolatedTaint)
 	}
