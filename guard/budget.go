@@ -62,33 +62,33 @@ func clock(at time.Time) string { return at.UTC().Format("15:04") }
 // it has. Nodes count by name, whoever says that they are isolated: a lease, or
 // the taint that the plan saw on them.
 func full(others []incident.Lease, domain incident.Domain, settings incident.GovernorSettings) string {
-	isolated := map[string]string{}
-	for _, node := range domain.Isolated {
-		isolated[node] = node + " (bears the taint)"
-	}
+	var found []outOfDuty
 	for _, lease := range others {
-		if lease.State == incident.LeaseEnded {
-			continue
-		}
 		for _, known := range lease.Domains {
-			if known.Kind != domain.Kind || known.Name != domain.Name {
+			if lease.State == incident.LeaseEnded || known.Kind != domain.Kind || known.Name != domain.Name {
 				continue
 			}
 			for _, node := range known.Nodes {
-				isolated[node] = fmt.Sprintf("%s since %s, %s", node, clock(lease.Since), lease.Incident)
+				found = append(found, outOfDuty{node, fmt.Sprintf("%s since %s, %s", node, clock(lease.Since), lease.Incident)})
 			}
 		}
 	}
-	for _, node := range domain.Nodes {
-		delete(isolated, node)
+	for _, node := range domain.Isolated {
+		found = append(found, outOfDuty{node, node + " (bears the taint)"})
 	}
+	found = slices.DeleteFunc(found, func(o outOfDuty) bool { return slices.Contains(domain.Nodes, o.node) })
+	slices.SortStableFunc(found, func(a, b outOfDuty) int { return strings.Compare(a.node, b.node) })
+	found = slices.CompactFunc(found, func(a, b outOfDuty) bool { return a.node == b.node })
 	most := limit(domain, settings)
-	if len(isolated)+len(domain.Nodes) <= most {
+	if len(found)+len(domain.Nodes) <= most {
 		return ""
 	}
 	return fmt.Sprintf("%s has %s, at most %d of its %d nodes may be isolated at a time, and the plan isolates %d: %s",
-		name(domain), already(isolated), most, domain.Size, len(domain.Nodes), strings.Join(domain.Nodes, ", "))
+		name(domain), already(found), most, domain.Size, len(domain.Nodes), strings.Join(domain.Nodes, ", "))
 }
+
+// outOfDuty is an isolated node, and in words since when and by whom.
+type outOfDuty struct{ node, words string }
 
 // limit is how many nodes of a domain may be isolated at a time.
 func limit(domain incident.Domain, settings incident.GovernorSettings) int {
@@ -110,22 +110,22 @@ func name(domain incident.Domain) string {
 }
 
 // already lists isolated nodes, the first few by name.
-func already(isolated map[string]string) string {
+func already(found []outOfDuty) string {
 	const shown = 3
 	var words []string
-	for _, word := range isolated {
-		words = append(words, word)
+	for _, one := range found[:min(shown, len(found))] {
+		words = append(words, one.words)
 	}
-	slices.Sort(words)
-	switch {
-	case len(words) == 0:
+	if len(found) > shown {
+		words = append(words, "...")
+	}
+	switch len(found) {
+	case 0:
 		return "no isolated node"
-	case len(words) == 1:
+	case 1:
 		return "already 1 isolated node: " + words[0]
-	case len(words) > shown:
-		words = append(words[:shown], "...")
 	}
-	return fmt.Sprintf("already %d isolated nodes: %s", len(isolated), strings.Join(words, "; "))
+	return fmt.Sprintf("already %d isolated nodes: %s", len(found), strings.Join(words, "; "))
 }
 
 // tooFast says that the cluster's nodes are isolated faster than is allowed.

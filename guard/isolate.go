@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -59,7 +58,7 @@ func outOfService(in Input) []string {
 		}
 	}
 	slices.Sort(touched)
-	if plan.Isolation == nil || len(touched) == 0 || !slices.Equal(touched, slices.Sorted(slices.Values(plan.Nodes))) {
+	if plan.Isolation == nil || len(touched) == 0 || !slices.Equal(touched, sorted(plan.Nodes)) {
 		return append(reasons, "the plan does not say truly which nodes it isolates")
 	}
 	for _, why := range plan.Isolation.Protected {
@@ -68,26 +67,32 @@ func outOfService(in Input) []string {
 	return reasons
 }
 
-// onlyIsolates reads what is to be set on a node.
+// isolated is all that may be set on a node.
+type isolated struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+	Metadata   struct {
+		Name string `json:"name"`
+	} `json:"metadata"`
+	Spec struct {
+		Unschedulable bool `json:"unschedulable"`
+		Taints        []struct {
+			Key    string `json:"key"`
+			Value  string `json:"value"`
+			Effect string `json:"effect"`
+		} `json:"taints"`
+	} `json:"spec"`
+}
+
+// onlyIsolates reads what is to be set on a node; any other field is too much.
 func onlyIsolates(manifest json.RawMessage) bool {
-	var node struct {
-		APIVersion string                     `json:"apiVersion"`
-		Kind       string                     `json:"kind"`
-		Metadata   map[string]any             `json:"metadata"`
-		Spec       map[string]json.RawMessage `json:"spec"`
-	}
+	var node isolated
 	decoder := json.NewDecoder(bytes.NewReader(manifest))
 	decoder.DisallowUnknownFields()
-	if decoder.Decode(&node) != nil || node.Kind != "Node" {
+	if decoder.Decode(&node) != nil || node.Kind != "Node" || !node.Spec.Unschedulable || len(node.Spec.Taints) != 1 {
 		return false
 	}
-	var taints []struct{ Key, Effect string }
-	if json.Unmarshal(node.Spec["taints"], &taints) != nil || len(taints) != 1 {
-		return false
-	}
-	metadata, spec := slices.Sorted(maps.Keys(node.Metadata)), slices.Sorted(maps.Keys(node.Spec))
-	return slices.Equal(metadata, []string{"name"}) && slices.Equal(spec, []string{"taints", "unschedulable"}) &&
-		string(node.Spec["unschedulable"]) == "true" && taints[0].Key == isolatedTaint && taints[0].Effect == "NoSchedule"
+	return node.Spec.Taints[0].Key == isolatedTaint && node.Spec.Taints[0].Effect == "NoSchedule"
 }
 
 // notProved says of each node why it may not be isolated: neither does the
@@ -109,25 +114,34 @@ func notProved(in Input) []string {
 }
 
 // convicted gives the nodes that the communication test found bad beyond
-// doubt; why says that they are not those of the plan.
-func convicted(in Input) (sure map[string]float64, why string) {
-	sure = map[string]float64{}
+// doubt, by name; why says that they are not those of the plan.
+func convicted(in Input) (sure []incident.BadPart, why string) {
 	if in.CommTest == nil {
-		return sure, "no communication test ran"
+		return nil, "no communication test ran"
 	}
 	for _, part := range in.CommTest.Verdict.Bad {
 		if part.Kind == "node" && part.Confidence >= enough { // false for NaN
-			sure[part.ID] = part.Confidence
+			sure = append(sure, part)
 		}
 	}
-	names := slices.Sorted(maps.Keys(sure))
+	slices.SortFunc(sure, func(a, b incident.BadPart) int { return strings.Compare(a.ID, b.ID) })
+	var names []string
+	for _, part := range sure {
+		names = append(names, part.ID)
+	}
 	switch {
 	case len(names) == 0:
 		return sure, "the communication test convicts no node with enough confidence"
-	case !slices.Equal(names, slices.Sorted(slices.Values(in.Plan.Nodes))):
+	case !slices.Equal(slices.Compact(names), sorted(in.Plan.Nodes)):
 		return sure, "the communication test convicts " + strings.Join(names, ", ")
 	}
 	return sure, ""
+}
+
+func sorted(names []string) []string {
+	names = slices.Clone(names)
+	slices.Sort(names)
+	return names
 }
 
 // against names the checks with a finding that speaks against a node, each
@@ -159,10 +173,13 @@ func proofs(in Input) []string {
 	}
 	sure, why := convicted(in)
 	var words []string
-	for _, node := range in.Plan.Nodes {
+	for _, part := range sure {
 		if why == "" {
-			words = append(words, fmt.Sprintf("the communication test convicts node %s with confidence %.2f", node, sure[node]))
-		} else {
+			words = append(words, fmt.Sprintf("the communication test convicts node %s with confidence %.2f", part.ID, part.Confidence))
+		}
+	}
+	for _, node := range in.Plan.Nodes {
+		if why != "" {
 			words = append(words, "against node "+node+": "+signalWords(against(in.Findings, node)))
 		}
 	}
