@@ -110,20 +110,7 @@ func suspendPatch(live *unstructured.Unstructured, how suspendable, by string, s
 // awaitGone waits until no pod of the target is left that runs or ends, and
 // its controller has taken note.
 func (h *Hands) awaitGone(ctx context.Context, params steps.WorkloadParams) error {
-	left := 0
-	err := h.whenPodsChange(ctx, params.Target.Namespace, 2*time.Second, func(ctx context.Context) (bool, error) {
-		pods, err := h.podsOf(ctx, params.Target, params.TargetUID)
-		if err != nil {
-			return false, err
-		}
-		left = 0
-		for _, pod := range pods {
-			if !ended(pod) && !(pod.DeletionTimestamp != nil && slices.Contains(params.Unheard, pod.Spec.NodeName)) {
-				left++
-			}
-		}
-		return left == 0, nil
-	})
+	left, err := h.awaitPodsGone(ctx, params)
 	if err == nil {
 		err = h.awaitNoted(ctx, params.Target)
 	}
@@ -133,6 +120,24 @@ func (h *Hands) awaitGone(ctx context.Context, params steps.WorkloadParams) erro
 		return fault
 	}
 	return err
+}
+
+func (h *Hands) awaitPodsGone(ctx context.Context, params steps.WorkloadParams) (left int, err error) {
+	err = h.whenPodsChange(ctx, params.Target.Namespace, 2*time.Second, func(ctx context.Context) (bool, error) {
+		pods, err := h.podsOf(ctx, params.Target, params.TargetUID)
+		if err != nil {
+			return false, err
+		}
+		left = 0
+		for _, pod := range pods {
+			unseen := pod.DeletionTimestamp != nil && slices.Contains(params.Unheard, pod.Spec.NodeName)
+			if !ended(pod) && !unseen {
+				left++
+			}
+		}
+		return left == 0, nil
+	})
+	return left, err
 }
 
 // awaitNoted waits for the Job controller's own word: the API server lets the
