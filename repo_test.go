@@ -71,7 +71,7 @@ var rules = map[string]rule{
 	"incident":   {ours: []string{}, never: []string{"go.temporal.io", "k8s.io", "github.com"}, reason: "the nouns import the standard library only"},
 	"steps":      {ours: []string{"incident"}, never: []string{"go.temporal.io", "k8s.io"}, reason: "the verbs are contracts only"},
 	"diagnosis":  {ours: []string{"incident", "steps"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "diagnosis is pure"},
-	"localize":   {ours: []string{"incident"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "localisation is pure"},
+	"localize":   {ours: []string{"incident", "localize"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "localisation is pure"},
 	"guard":      {ours: []string{"incident"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "the guard is pure"},
 	"report":     {ours: []string{"incident", "report"}, never: []string{"go.temporal.io", "k8s.io"}, reason: "reports need nothing but the record"},
 	"runbooks":   {ours: []string{"incident", "steps", "diagnosis"}, never: []string{"go.temporal.io", "k8s.io"}, reason: "runbooks select and parameterise"},

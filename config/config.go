@@ -145,5 +145,8 @@ func defaultSettings() incident.Settings {
 		},
 		Logs:   incident.LogSettings{HeadBytes: 1 << 20, TailBytes: 4 << 20, Parallel: 16},
 		Verify: incident.VerifySettings{Deadline: 15 * time.Minute},
+		Governor: incident.GovernorSettings{
+			MaxPerDomain: 1, MaxShare: 0.1, MaxPerHour: 2, LeaseTTL: 30 * time.Minute, IsolatedFor: 24 * time.Hour,
+		},
 	}
 }

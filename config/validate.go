@@ -90,6 +90,7 @@ func (c *checker) settings(s incident.Settings) {
 	c.need(s.Logs.HeadBytes > 0 && s.Logs.TailBytes > 0, "incident.logs", "head_bytes and tail_bytes must be above 0")
 	c.need(s.Logs.Parallel > 0, "incident.logs.parallel", "must be above 0")
 	c.positive("incident.verify.deadline", s.Verify.Deadline)
+	c.governor(s.Governor)
 	c.need(len(s.Fabric.Interfaces) > 0, "incident.fabric.interfaces", "must name the pods' interface, usually eth0")
 }
 
@@ -144,6 +145,14 @@ func (c *checker) testPods(t incident.CommTestSettings) {
 	c.need(t.SharedMemory == "" || quantity.MatchString(t.SharedMemory), key+"shared_memory", "must be a size such as 16Gi")
 	c.need(t.ExpectedBusBWGBps >= 0, key+"expected_busbw_gbps", "must not be negative")
 	c.need(t.LocalBusBWGBps >= 0, key+"local_busbw_gbps", "must not be negative")
+}
+
+func (c *checker) governor(g incident.GovernorSettings) {
+	c.need(g.MaxPerDomain >= 0, "incident.governor.max_per_domain", "must not be negative; 0 isolates no node")
+	c.need(g.MaxShare > 0 && g.MaxShare <= 1, "incident.governor.max_share", "must be above 0 and at most 1, the share of a domain's nodes")
+	c.need(g.MaxPerHour >= 0, "incident.governor.max_per_hour", "must not be negative; 0 isolates no node")
+	c.positive("incident.governor.lease_ttl", g.LeaseTTL)
+	c.positive("incident.governor.isolated_for", g.IsolatedFor)
 }
 
 func (c *checker) positive(key string, d time.Duration) {

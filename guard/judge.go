@@ -19,6 +19,10 @@ type Input struct {
 	// MinConfidence under which no remedy is tried; from the runbook.
 	MinConfidence float64
 	Workload      incident.WorkloadSummary
+	// CommTest is the test that looked for who is to blame; nil when none ran.
+	CommTest *incident.CommTest
+	// Budget are the governor's reasons against the plan.
+	Budget []string
 }
 
 // protected namespaces belong to the cluster itself; no remedy touches them.
@@ -32,10 +36,10 @@ func Judge(in Input) incident.Decision {
 		return decision
 	}
 	decision.Verdict = incident.Ask
-	decision.Reasons = []string{
+	decision.Reasons = append([]string{
 		"risk is " + string(in.Plan.Risk) + ", so " + needed(Quorum(in.Approval, in.Plan.Risk)),
 		fmt.Sprintf("cause %s has confidence %.2f", in.Cause.RootCause, in.Cause.Confidence),
-	}
+	}, proofs(in)...)
 	return decision
 }
 
@@ -61,19 +65,23 @@ func refusals(in Input) []string {
 	against(in.Cause.RootCause == incident.UnknownCause || in.Cause.RootCause == "", "the cause is not known")
 	against(in.Plan.TargetUID == "", "the plan does not say which target it was made for")
 	against(in.Plan.TargetUID != in.Workload.UID, "the plan was made for another target (uid %s, now %s)", in.Plan.TargetUID, in.Workload.UID)
+	against(slices.Contains(protected, in.Plan.Target.Namespace), "the target is in namespace %s, which is protected", in.Plan.Target.Namespace)
 	people, quorum := len(in.Approval.Approvers), Quorum(in.Approval, in.Plan.Risk)
 	against(people == 0, "nobody is configured who may approve")
 	against(people > 0 && people < quorum, "%d people must approve, and only %d may", quorum, people)
-	return slices.Concat(reasons, outOfBounds(in.Plan), groundless(in))
+	return slices.Concat(reasons, outOfBounds(in.Plan), outOfService(in), groundless(in), in.Budget)
 }
 
 // outOfBounds refuses to touch what belongs to the cluster itself, and what is
-// not in the target's namespace.
+// not in the target's namespace. Nodes are for outOfService to judge.
 func outOfBounds(plan incident.Plan) []string {
 	var reasons []string
 	for _, change := range plan.Changes {
 		object := fmt.Sprintf("%s %s/%s", strings.ToLower(change.Kind), change.Namespace, change.Name)
 		switch {
+		case isNode(change) && plan.Remedy == isolateNode:
+		case change.Verb == verbEvict && plan.Remedy != isolateNode && plan.Remedy != replaceRank:
+			reasons = append(reasons, fmt.Sprintf("the plan evicts %s, which is not for the remedy %s to do", object, plan.Remedy))
 		case slices.Contains(protected, change.Namespace):
 			reasons = append(reasons, fmt.Sprintf("the plan touches %s, and namespace %s is protected", object, change.Namespace))
 		case change.Namespace != plan.Target.Namespace:
@@ -87,6 +95,12 @@ func outOfBounds(plan incident.Plan) []string {
 // not be looked at, or that nobody asked about, is never taken for what would
 // suit us.
 func groundless(in Input) []string {
+	switch in.Plan.Remedy {
+	case isolateNode:
+		return notProved(in)
+	case replaceRank:
+		return nobodyBlamed(in)
+	}
 	rests, known := grounds[in.Plan.Remedy]
 	if !known {
 		return []string{fmt.Sprintf("it is not known what the remedy %q rests on", in.Plan.Remedy)}

@@ -41,13 +41,50 @@ type Plan struct {
 	GPUHoursLost  float64 `json:"gpu_hours_lost"`
 	// Wanted is what verification must see for the change to count.
 	Wanted Wanted `json:"wanted"`
-	Hash   string `json:"hash"`
+	// Nodes are those that the plan works on, sorted; none for a plan that
+	// works on the target alone. No two changes work on one node at a time.
+	Nodes []string `json:"nodes,omitempty"`
+	// Isolation says more about Nodes when the plan takes them out of service;
+	// nil when it does not.
+	Isolation *Isolation `json:"isolation,omitempty"`
+	Hash      string     `json:"hash"`
+}
+
+// Isolation is what must be known about nodes that are taken out of service.
+type Isolation struct {
+	// Domains are the failure domains that the nodes are in: leaf switches,
+	// racks and, as the last, the whole cluster.
+	Domains []Domain `json:"domains"`
+	// After are the nodes that have room for the ranks once the others are
+	// isolated: those where the ranks are now, and spare ones. The scheduler may
+	// choose others.
+	After []Node `json:"after"`
+	// Unheard are isolated nodes whose kubelet does not answer. Pods on them stay
+	// in Terminating, and nobody waits for them.
+	Unheard []string `json:"unheard,omitempty"`
+	// Protected says of nodes of the plan why nobody may touch them: they are of
+	// the control plane, or marked. The guard refuses such a plan.
+	Protected []string `json:"protected,omitempty"`
+}
+
+// Domain is what fails together: kind is "leaf", "rack" or "cluster".
+type Domain struct {
+	Kind string `json:"kind"`
+	Name string `json:"name"`
+	// Size counts the nodes with GPUs in it.
+	Size int `json:"size"`
+	// Nodes are those of the plan in it.
+	Nodes []string `json:"nodes"`
+	// Isolated are further nodes in it that bear gpumedic's taint already.
+	Isolated []string `json:"isolated,omitempty"`
 }
 
 // ObjectChange is one object and what is to be done to it.
 type ObjectChange struct {
-	// Verb is "create" (the object must not exist, or be ours) or "apply"
-	// (server-side apply of only the fields in Manifest, without force).
+	// Verb is "create" (the object must not exist, or be ours), "apply"
+	// (server-side apply of only the fields in Manifest, without force),
+	// "isolate" (cordon and taint of a node as in Manifest, all other taints
+	// left alone) or "evict" (of a pod, through the eviction API).
 	Verb       string `json:"verb"`
 	APIVersion string `json:"api_version"`
 	Kind       string `json:"kind"`
@@ -61,7 +98,8 @@ type ObjectChange struct {
 	Fields []string `json:"fields,omitempty"`
 	// Before holds the values of Fields that the plan was made from, by path;
 	// a field that was not set has no entry.
-	Before   json.RawMessage `json:"before,omitempty"`
+	Before json.RawMessage `json:"before,omitempty"`
+	// Manifest of a pod that is evicted only names it.
 	Manifest json.RawMessage `json:"manifest"`
 }
 

@@ -15,6 +15,7 @@ type Settings struct {
 	Fabric     FabricSettings   `json:"fabric" yaml:"fabric"`
 	Logs       LogSettings      `json:"logs" yaml:"logs"`
 	Verify     VerifySettings   `json:"verify" yaml:"verify"`
+	Governor   GovernorSettings `json:"governor,omitzero" yaml:"governor"`
 	// Slack is the channel for incident messages; "" = no Slack.
 	SlackChannel string `json:"slack_channel" yaml:"slack_channel"`
 	// Build is the version of the front door that opened the incident.
@@ -117,4 +118,24 @@ type LogSettings struct {
 type VerifySettings struct {
 	// Deadline for all ranks to run and show the wanted transport.
 	Deadline time.Duration `json:"deadline" yaml:"deadline"`
+}
+
+// GovernorSettings bounds what all incidents of a cluster change together. The
+// zero value isolates nothing. The settings of the incident that asks count.
+type GovernorSettings struct {
+	// MaxPerDomain nodes of one leaf switch or rack may be isolated at a time;
+	// 0 = none, so that no node is ever isolated.
+	MaxPerDomain int `json:"max_per_domain" yaml:"max_per_domain"`
+	// MaxShare of the nodes with GPUs of a leaf switch, of a rack and of the
+	// whole cluster may be isolated at a time, rounded down, but one always may.
+	MaxShare float64 `json:"max_share" yaml:"max_share"`
+	// MaxPerHour nodes of the cluster are isolated within an hour, also when
+	// some of it was undone.
+	MaxPerHour int `json:"max_per_hour" yaml:"max_per_hour"`
+	// LeaseTTL is after how long the governor looks whether the incident that
+	// holds a lease still lives; 0 = half an hour.
+	LeaseTTL time.Duration `json:"lease_ttl" yaml:"lease_ttl"`
+	// IsolatedFor is how long an isolated node counts when nobody says
+	// otherwise; one that bears the taint counts in any case.
+	IsolatedFor time.Duration `json:"isolated_for" yaml:"isolated_for"`
 }

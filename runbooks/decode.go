@@ -15,7 +15,7 @@ import (
 
 // Remedies returns the names of the remedies that a runbook may list.
 func Remedies() []string {
-	return []string{steps.AllowJobTraffic, steps.RestoreRDMAResource}
+	return []string{steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.IsolateNode, steps.ReplaceRank}
 }
 
 // decode reads one runbook; name is what the file is called without ".yaml".

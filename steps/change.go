@@ -22,7 +22,17 @@ const (
 	// GPUs. It removes no cause and no runbook names it; its undo is the start
 	// of the ranks, which always follows the test.
 	StopForTest = "stop-for-test"
+	IsolateNode = "isolate-node"
+	ReplaceRank = "replace-rank"
 )
+
+// IsolatedTaint is the key of the taint of a node that gpumedic took out of
+// service; its value is that of OwnerLabel, its effect NoSchedule.
+const IsolatedTaint = "gpumedic.io/isolated"
+
+// ProtectedMark is the label or annotation of a node that gpumedic never
+// touches, whatever its value.
+const ProtectedMark = "gpumedic.io/protected"
 
 // FieldManager owns the fields that gpumedic applies.
 const FieldManager = "gpumedic"
@@ -41,6 +51,9 @@ type WorkloadParams struct {
 	OperationID string          `json:"operation_id"`
 	Target      incident.Target `json:"target"`
 	TargetUID   string          `json:"target_uid"`
+	// Unheard are nodes whose kubelet does not answer: their pods stay in
+	// Terminating, and are not waited for.
+	Unheard []string `json:"unheard,omitempty"`
 }
 
 // WorkloadResult says when the ranks were gone, or allowed to start.

@@ -46,6 +46,9 @@ type AwaitRanksParams struct {
 	Wanted incident.Wanted `json:"wanted"`
 	// Deadline after which waiting ends with what was seen.
 	Deadline time.Duration `json:"deadline"`
+	// Regrouping: only some ranks were replaced, so the others may end and start
+	// again on their own before all train; that alone is no failure.
+	Regrouping bool `json:"regrouping,omitempty"`
 }
 
 // AwaitRanksResult says whether the symptom is gone. Good is yes only when

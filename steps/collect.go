@@ -67,6 +67,8 @@ type PlanRemedyParams struct {
 	// TestJobs are names of test jobs whose pods must be able to use what the
 	// remedy opens, so that verification measures the same path.
 	TestJobs []string `json:"test_jobs,omitempty"`
+	// Blamed is whom the cause blames, for remedies that act on nodes or ranks.
+	Blamed incident.Blamed `json:"blamed,omitzero"`
 }
 
 // PlanRemedyResult is a plan, or the reason why there is none. A plan that

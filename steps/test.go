@@ -43,7 +43,8 @@ type CheckTestRoomParams struct {
 	Workload  incident.EvidenceRef      `json:"workload"`
 }
 
-// CheckTestRoomResult: Room yes means that every node can take a test pod now;
+// CheckTestRoomResult says whether there is room. Room yes means that every node
+// can take a test pod now;
 // no means that some cannot, and Short lists them. Freed says whether stopping
 // the workload's own ranks would make the room.
 type CheckTestRoomResult struct {

@@ -18,6 +18,7 @@ import (
 	"gpumedic/activities/cluster"
 	"gpumedic/activities/commtest"
 	"gpumedic/activities/evidence"
+	"gpumedic/activities/governor"
 	"gpumedic/config"
 	"gpumedic/incident"
 	"gpumedic/report/bundle"
@@ -32,6 +33,7 @@ type hands struct {
 	commtest *commtest.Hands
 	chat     *chat.Hands
 	evidence *evidence.Hands
+	governor *governor.Hands
 }
 
 // newHands wires the hands. It connects to nothing yet: what cannot be reached
@@ -41,7 +43,7 @@ func newHands(ctx context.Context, cfg config.Config, log hclog.Logger) (*hands,
 	if err != nil {
 		return nil, err
 	}
-	h := &hands{store: store, evidence: evidence.New(store, log)}
+	h := &hands{store: store, evidence: evidence.New(store, log), governor: &governor.Hands{Log: log.Named("governor")}}
 	if err := h.connectCluster(cfg, log); err != nil {
 		h.close()
 		return nil, err
@@ -151,6 +153,9 @@ func (h *hands) byStep() map[string]any {
 		steps.PostCard:        h.chat.PostCard,
 		steps.PostStory:       h.chat.PostStory,
 		steps.WriteReport:     h.evidence.WriteReport,
+		steps.AcquireLease:    h.governor.AcquireLease,
+		steps.ReleaseLease:    h.governor.ReleaseLease,
+		steps.FindHolder:      h.governor.FindHolder,
 	}
 }
 

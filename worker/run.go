@@ -32,6 +32,7 @@ func run(ctx context.Context, cfg config.Config, log hclog.Logger) error {
 	}
 	defer temporal.Close()
 	queue := workflows.TaskQueue(cfg.Incident.Cluster)
+	hands.governor.Client, hands.governor.Queue = temporal, queue
 	w := worker.New(temporal, queue, worker.Options{
 		Interceptors:      []interceptor.WorkerInterceptor{&stepInterceptor{log: log.Named("step")}},
 		WorkerStopTimeout: stopTimeout,

@@ -21,6 +21,7 @@ import (
 	"gpumedic/activities/cluster"
 	"gpumedic/activities/commtest"
 	"gpumedic/activities/evidence"
+	"gpumedic/activities/governor"
 	"gpumedic/config"
 	"gpumedic/incident"
 	"gpumedic/steps"
@@ -28,7 +29,7 @@ import (
 
 // TestEveryStepHasAHand compares the vocabulary with what is registered.
 func TestEveryStepHasAHand(t *testing.T) {
-	h := &hands{cluster: &cluster.Hands{}, commtest: &commtest.Hands{}, chat: &chat.Hands{}, evidence: &evidence.Hands{}}
+	h := &hands{cluster: &cluster.Hands{}, commtest: &commtest.Hands{}, chat: &chat.Hands{}, evidence: &evidence.Hands{}, governor: &governor.Hands{}}
 	registered := h.byStep()
 	for _, step := range steps.All() {
 		if registered[step.Name] == nil {

@@ -20,6 +20,8 @@ type saga struct {
 	at int
 	// stopped and applied are set before their steps are begun.
 	stopped, applied bool
+	// leased is set before the lease is asked for.
+	leased bool
 }
 
 // change carries out an approved plan: snapshot, stop the ranks, apply, ask
@@ -30,6 +32,11 @@ func (s *story) change(ctx workflow.Context, plan incident.Plan) bool {
 	s.state = "changing"
 	s.speaker.card(ctx, s.card("Changing: "+plan.Summary))
 	g := &saga{story: s, plan: plan}
+	defer g.release(ctx)
+	if !g.lease(ctx) {
+		finish()
+		return true
+	}
 	ok, void := g.snapshotFirst(ctx)
 	if !ok {
 		finish()
@@ -103,7 +110,7 @@ func (g *saga) verify(ctx workflow.Context) bool {
 	s.speaker.card(ctx, s.card("Verifying that it helped."))
 	defer s.stage(ctx, "verify")()
 	network := g.networkAgrees(ctx)
-	since := workflow.Now(ctx)
+	since := g.settled(workflow.Now(ctx))
 	if g.stopped {
 		result, err := call[steps.WorkloadResult](ctx, steps.ResumeWorkload, g.workload())
 		if err != nil {
@@ -118,13 +125,16 @@ func (g *saga) verify(ctx workflow.Context) bool {
 	}
 	ranks, err := call[steps.AwaitRanksResult](ctx, steps.AwaitRanks, steps.AwaitRanksParams{
 		Incident: s.record.IncidentID, Target: s.record.Target, Fabric: s.in.Settings.Fabric, Logs: s.in.Settings.Logs,
-		Since: since, Wanted: g.plan.Wanted, Deadline: s.in.Settings.Verify.Deadline,
+		Since: since, Wanted: g.plan.Wanted, Deadline: s.in.Settings.Verify.Deadline, Regrouping: !g.plan.Restart,
 	})
 	if err != nil {
 		s.trouble(ctx, "waiting for the ranks", err)
 		return g.judged(ctx, false, "could not see whether the ranks work: "+plain(err))
 	}
 	s.keep(ranks.Workload)
+	if back := g.ranksOn(ranks.Summary.Nodes); back != "" {
+		return g.judged(ctx, false, back)
+	}
 	return g.judged(ctx, ranks.Good == incident.Yes, ranks.Why)
 }
 
@@ -160,7 +170,7 @@ func (g *saga) judged(ctx workflow.Context, good bool, why string) bool {
 		return false
 	}
 	s.note(ctx, "finding", "the change helped: %s", why)
-	s.end(incident.Resolved, fmt.Sprintf("Cause: %s. %s was applied and verified: %s.", s.record.RootCause, g.plan.Remedy, why), "")
+	s.end(incident.Resolved, fmt.Sprintf("Cause: %s. %s was applied and verified: %s.", s.record.RootCause, g.plan.Remedy, why), g.toRelease())
 	return true
 }
 
@@ -236,7 +246,7 @@ func (g *saga) workload() steps.WorkloadParams {
 	s := g.story
 	return steps.WorkloadParams{
 		Incident: s.record.IncidentID, OperationID: s.operationID(g.plan.Remedy) + "/ranks",
-		Target: g.plan.Target, TargetUID: g.plan.TargetUID,
+		Target: g.plan.Target, TargetUID: g.plan.TargetUID, Unheard: g.unheard(),
 	}
 }
 

@@ -3,10 +3,10 @@ package workflows
 import (
 	"fmt"
 
+	"go.temporal.io/sdk/temporal"
 	"go.temporal.io/sdk/workflow"
 
 	"gpumedic/incident"
-	"gpumedic/localize"
 	"gpumedic/steps"
 )
 
@@ -38,12 +38,11 @@ func CommTest(ctx workflow.Context, in CommTestInput) (incident.CommTest, error)
 	if err := workflow.SetQueryHandler(ctx, ViewQuery, r.view); err != nil {
 		return r.test, err
 	}
-	next := r.next
 	if !knows(ctx, planAsStep) {
-		next = r.nextInside
+		return r.test, temporal.NewNonRetryableApplicationError("the communication test began under an earlier planner; it is not gone on with", string(incident.Unsupported), nil)
 	}
 	for {
-		step, err := next(ctx)
+		step, err := r.next(ctx)
 		if err != nil {
 			return r.test, err
 		}
@@ -80,12 +79,6 @@ func (r *testRun) next(ctx workflow.Context) (steps.PlanCommTestResult, error) {
 	return steps.PlanCommTestResult{Verdict: &incident.Verdict{Bad: []incident.BadPart{}, Inconclusive: true, Why: why}}, nil
 }
 
-// nextInside is next as it was before planAsStep.
-func (r *testRun) nextInside(workflow.Context) (steps.PlanCommTestResult, error) {
-	step := localize.Next(localize.Input{Nodes: r.in.Nodes, ExpectedGBps: r.in.Settings.ExpectedBusBWGBps, MaxRounds: r.in.Settings.MaxRounds}, r.test.History)
-	return steps.PlanCommTestResult{Groups: step.Groups, Verdict: step.Verdict}, nil
-}
-
 // begin opens a round and tells the incident.
 func (r *testRun) begin(ctx workflow.Context, step steps.PlanCommTestResult) {
 	round := incident.Round{Number: len(r.test.History) + 1, Groups: step.Groups}
@@ -98,7 +91,7 @@ func (r *testRun) begin(ctx workflow.Context, step steps.PlanCommTestResult) {
 	r.test.History = append(r.test.History, round)
 	r.test.Suspects, r.test.Cleared = step.Suspects, step.Cleared
 	parent := workflow.GetInfo(ctx).ParentWorkflowExecution
-	if parent == nil || !knows(ctx, planAsStep) {
+	if parent == nil {
 		return
 	}
 	// Nobody waits for it: an incident that cannot be told does not stop a test.
@@ -135,7 +128,7 @@ func (r *testRun) round(ctx workflow.Context) error {
 			result.Outcome.Nodes = group.Nodes
 		}
 		outcomes = append(outcomes, result.Outcome)
-		if result.Index.SHA256 != "" && knows(ctx, planAsStep) {
+		if result.Index.SHA256 != "" {
 			r.test.Logs = append(r.test.Logs, result.Index)
 		}
 	}
@@ -147,9 +140,7 @@ func (r *testRun) end(ctx workflow.Context, step steps.PlanCommTestResult) incid
 	verdict := *step.Verdict
 	r.test.Verdict, r.test.Suspects, r.test.Cleared = verdict, step.Suspects, step.Cleared
 	r.test.Rounds, r.test.Tests, r.test.EndedAt = verdict.Rounds, verdict.Tests, workflow.Now(ctx).UTC()
-	if knows(ctx, planAsStep) {
-		r.test.History = kept(r.test.History)
-	}
+	r.test.History = kept(r.test.History)
 	return r.test
 }
 

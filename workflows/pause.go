@@ -13,6 +13,34 @@ type pause struct {
 	plan  incident.Plan
 	// done is the entry for the record.
 	done incident.Change
+	// stopped is set before the ranks are.
+	stopped bool
+}
+
+// lease gets the governor's leave; without it there is no test, and the
+// incident goes on.
+func (p *pause) lease(ctx workflow.Context) bool {
+	s := p.story
+	reasons := s.askGovernor(ctx, s.leaseParams(p.plan))
+	if len(reasons) == 0 {
+		return true
+	}
+	s.decide(ctx, p.plan.Remedy, incident.Refuse, reasons...)
+	return false
+}
+
+// release gives the lease back, on a context that no cancellation reaches. An
+// answer may have got lost on its way, so it is also given back when none came.
+func (p *pause) release(ctx workflow.Context) {
+	s := p.story
+	last, done := workflow.NewDisconnectedContext(ctx)
+	defer done()
+	params := steps.ReleaseParams{
+		Incident: s.record.IncidentID, Cluster: p.plan.Target.Cluster, OperationID: s.operationID(p.plan.Remedy), Applied: p.stopped,
+	}
+	if _, err := call[steps.ReleaseResult](last, steps.ReleaseLease, params); err != nil {
+		s.trouble(last, "giving the lease back; the governor frees it when it finds the incident closed", err)
+	}
 }
 
 // snapshot keeps what the stop will touch. False ends it: the target is not
@@ -40,6 +68,7 @@ func (p *pause) begin(ctx workflow.Context) bool {
 	s := p.story
 	s.state = "changing"
 	s.speaker.card(ctx, s.card("Stopping the ranks for a communication test."))
+	p.stopped = true
 	result, err := call[steps.WorkloadResult](ctx, steps.SuspendWorkload, p.workload())
 	if err != nil {
 		s.trouble(ctx, "stopping the ranks for a communication test", err)

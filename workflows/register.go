@@ -2,6 +2,8 @@ package workflows
 
 import (
 	"go.temporal.io/sdk/workflow"
+
+	"gpumedic/steps"
 )
 
 // Registry is what a worker and a replayer have in common.
@@ -13,4 +15,5 @@ type Registry interface {
 func Register(r Registry) {
 	r.RegisterWorkflowWithOptions(Incident, workflow.RegisterOptions{Name: IncidentType})
 	r.RegisterWorkflowWithOptions(CommTest, workflow.RegisterOptions{Name: CommTestType})
+	r.RegisterWorkflowWithOptions(Governor, workflow.RegisterOptions{Name: steps.GovernorType})
 }

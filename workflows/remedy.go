@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
@@ -49,10 +50,7 @@ func (s *story) try(ctx workflow.Context, remedy runbooks.Remedy) bool {
 // plan makes the remedy concrete, without changing anything.
 func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Plan, bool) {
 	defer s.stage(ctx, "plan")()
-	result, err := call[steps.PlanRemedyResult](ctx, steps.PlanRemedy, steps.PlanRemedyParams{
-		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
-		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
-	})
+	result, err := call[steps.PlanRemedyResult](ctx, steps.PlanRemedy, s.planParams(remedy))
 	if err != nil {
 		s.trouble(ctx, "planning "+remedy.Name, err)
 		s.decide(ctx, remedy.Name, incident.Refuse, "no plan could be made: "+plain(err))
@@ -70,20 +68,42 @@ func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Pla
 	return result.Plan, true
 }
 
-// judge asks the guard.
+// planParams says whom the cause blames only to the remedies that act on them.
+func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
+	params := steps.PlanRemedyParams{
+		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
+		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
+	}
+	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
+		params.Blamed = s.cause().Blamed
+	}
+	return params
+}
+
+// judge asks the guard, and the governor where nodes are isolated.
 func (s *story) judge(ctx workflow.Context, plan incident.Plan) string {
 	decision := guard.Judge(guard.Input{
 		Plan: plan, Cause: s.cause(), Findings: s.record.Findings, Approval: s.in.Settings.Approval,
 		MinConfidence: s.book.MinConfidence, Workload: s.record.Workload,
+		CommTest: s.record.CommTest, Budget: s.budget(ctx, plan),
 	})
 	decision.At = workflow.Now(ctx).UTC()
 	s.record.Decisions = append(s.record.Decisions, decision)
 	s.note(ctx, "decision", "%s: %s", decision.What, decision.Verdict)
 	if decision.Verdict == incident.Refuse {
 		entry, _ := s.book.For(s.cause().RootCause)
-		s.end(incident.Refused, "The guard refused "+plan.Remedy+"; nothing was changed.", entry.Advice)
+		s.end(incident.Refused, "The guard refused "+plan.Remedy+"; nothing was changed"+s.told(plan, decision)+".", entry.Advice)
 	}
 	return decision.Verdict
+}
+
+// told repeats the reasons where nodes were to be isolated: who is called at
+// night must not have to look for them.
+func (s *story) told(plan incident.Plan, decision incident.Decision) string {
+	if plan.Isolation == nil {
+		return ""
+	}
+	return ": " + strings.Join(decision.Reasons, "; ")
 }
 
 // noneLeft ends the search with what happened on the way.

@@ -63,6 +63,11 @@ func (s *story) testStopped(ctx workflow.Context, room steps.CheckTestRoomResult
 		return
 	}
 	p := &pause{story: s, plan: plan}
+	defer p.release(ctx)
+	if !p.lease(ctx) {
+		s.goOnUntested(ctx)
+		return
+	}
 	if !p.snapshot(ctx) {
 		return
 	}

@@ -84,7 +84,7 @@ func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*
 	settings.MaxRounds = maxRounds
 	in := CommTestInput{
 		Incident: s.record.IncidentID, Purpose: purpose, Prefix: s.testPrefix(), Namespace: s.record.Target.Namespace,
-		Nodes: s.record.Workload.Nodes, Settings: settings, PodLabels: s.record.Workload.PodLabels,
+		Nodes: s.nodesToTest(purpose), Settings: settings, PodLabels: s.record.Workload.PodLabels,
 	}
 	if purpose == diagnoseTest && knows(ctx, testInTheStory) {
 		in.Prior = s.prior(ctx)

@@ -7,7 +7,8 @@ import "go.temporal.io/sdk/workflow"
 const (
 	// planAsStep: the planner runs as a step, because planning for thousands of
 	// nodes takes longer than a workflow task may, and a later planner would
-	// plan otherwise than the history says.
+	// plan otherwise than the history says. What the first planner planned inside
+	// the workflow cannot be gone on with; no release had it.
 	planAsStep = "plan-comm-test as a step"
 	// testInTheStory: the incident looks for room before a communication test,
 	// hears of its rounds, takes its verdict for findings and, when nothing

@@ -38,6 +38,8 @@ type world struct {
 	snapshot func(steps.TakeSnapshotParams) (steps.TakeSnapshotResult, error)
 	apply    func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error)
 	await    func(steps.AwaitRanksParams) (steps.AwaitRanksResult, error)
+	lease    func(steps.LeaseParams) (steps.LeaseResult, error)
+	release  func(steps.ReleaseParams) (steps.ReleaseResult, error)
 	undo     func(steps.UndoChangeParams) (steps.UndoChangeResult, error)
 	card     func(steps.PostCardParams) (steps.PostCardResult, error)
 	report   func(steps.WriteReportParams) (steps.WriteReportResult, error)
@@ -80,6 +82,8 @@ func newWorld() *world {
 	w.await = func(steps.AwaitRanksParams) (steps.AwaitRanksResult, error) {
 		return steps.AwaitRanksResult{Good: incident.Yes, Why: "all ranks train over IB"}, nil
 	}
+	w.lease = func(steps.LeaseParams) (steps.LeaseResult, error) { return steps.LeaseResult{Granted: true}, nil }
+	w.release = func(steps.ReleaseParams) (steps.ReleaseResult, error) { return steps.ReleaseResult{Known: true}, nil }
 	w.undo = func(steps.UndoChangeParams) (steps.UndoChangeResult, error) {
 		return steps.UndoChangeResult{Complete: true, Restored: 1, At: start}, nil
 	}
@@ -184,6 +188,8 @@ func (w *world) register(env registry) {
 	play(w, env, steps.TakeSnapshot, func() func(steps.TakeSnapshotParams) (steps.TakeSnapshotResult, error) { return w.snapshot })
 	play(w, env, steps.ApplyChange, func() func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error) { return w.apply })
 	play(w, env, steps.AwaitRanks, func() func(steps.AwaitRanksParams) (steps.AwaitRanksResult, error) { return w.await })
+	play(w, env, steps.AcquireLease, func() func(steps.LeaseParams) (steps.LeaseResult, error) { return w.lease })
+	play(w, env, steps.ReleaseLease, func() func(steps.ReleaseParams) (steps.ReleaseResult, error) { return w.release })
 	play(w, env, steps.UndoChange, func() func(steps.UndoChangeParams) (steps.UndoChangeResult, error) { return w.undo })
 	play(w, env, steps.PostCard, func() func(steps.PostCardParams) (steps.PostCardResult, error) { return w.card })
 	w.playRest(env)

@@ -63,6 +63,10 @@ func (h *Hands) applyOne(ctx context.Context, operation string, change incident.
 			already, err = h.create(ctx, operation, change)
 		case verbApply:
 			already, err = h.applyFields(ctx, operation, change)
+		case verbIsolate:
+			already, err = h.isolate(ctx, operation, change)
+		case verbEvict:
+			already, err = h.evict(ctx, change)
 		default:
 			return false, incident.Faultf(incident.Invalid, nil, "%s: the verb %q is not known", nameOf(change), change.Verb)
 		}

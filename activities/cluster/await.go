@@ -89,6 +89,9 @@ func (l *lookout) ask(ctx context.Context) (bool, error) {
 // crashed finds a rank that died since the restart: its container restarted,
 // or its pod failed. Pods that ended before are leftovers.
 func (l *lookout) crashed(pods []corev1.Pod) bool {
+	if l.params.Regrouping {
+		return false // the peers of a replaced rank end on their own, and come again
+	}
 	since := l.params.Since.Add(-clockSlack)
 	for _, pod := range pods {
 		for _, status := range pod.Status.ContainerStatuses {
@@ -156,7 +159,7 @@ func (l *lookout) judge() bool {
 		if log == nil || rank.Phase != string(corev1.PodRunning) {
 			continue
 		}
-		if log.fault != nil && log.fault.Role == diagnosis.RoleOrigin && l.hands.Now().Sub(log.faultAt) >= faultGrace {
+		if log.fault != nil && log.fault.Role == diagnosis.RoleOrigin && !l.params.Regrouping && l.hands.Now().Sub(log.faultAt) >= faultGrace {
 			l.conclude(incident.No, "rank %d says %s: %s", rank.Index, log.fault.Signature, log.faultLine())
 			return true
 		}

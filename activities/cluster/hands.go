@@ -25,7 +25,7 @@ const refreshPause = time.Minute
 // far more than any number of ranks needs.
 const maxWorkload = 64 << 20
 
-// Hands reads and changes one cluster. All fields but Heartbeat are needed;
+// Hands reads and changes one cluster. All fields but the last two are needed;
 // New fills the ones that have a default. It may be used from several
 // goroutines.
 type Hands struct {
@@ -45,6 +45,9 @@ type Hands struct {
 	// Heartbeat tells that a long step is alive and how far it is; nil where
 	// nobody listens.
 	Heartbeat func(ctx context.Context, details ...any)
+	// BudgetPatience is how long an eviction waits for a PodDisruptionBudget;
+	// 0 = three minutes.
+	BudgetPatience time.Duration
 
 	refreshing  sync.Mutex
 	refreshedAt time.Time

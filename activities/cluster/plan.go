@@ -19,8 +19,12 @@ type draft struct {
 	params   steps.PlanRemedyParams
 	workload incident.Workload
 	live     *unstructured.Unstructured
-	plan     incident.Plan
-	whyNot   []string
+	// pods are those of the ranks, as they are now.
+	pods []corev1.Pod
+	// spares are nodes with room for a rank beyond what the plan needs.
+	spares []string
+	plan   incident.Plan
+	whyNot []string
 }
 
 func (d *draft) refuse(format string, args ...any) {
@@ -31,18 +35,27 @@ func (d *draft) result() steps.PlanRemedyResult {
 	return steps.PlanRemedyResult{Possible: len(d.whyNot) == 0, WhyNot: strings.Join(d.whyNot, "; "), Plan: d.plan.Seal()}
 }
 
+// planner completes the draft of one remedy. Restart: the remedy always stops
+// and starts all ranks.
+type planner struct {
+	complete func(context.Context, *draft) error
+	restart  bool
+}
+
 // PlanRemedy makes a remedy concrete. It changes nothing: all writes are dry
 // runs. A remedy that cannot be carried out is a result with WhyNot; an error
 // is a cluster that could not be asked, or a remedy that is not known.
 func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (steps.PlanRemedyResult, error) {
-	complete, known := map[string]func(context.Context, *draft) error{
-		steps.AllowJobTraffic:     h.planJobTraffic,
-		steps.RestoreRDMAResource: h.planRDMA,
-		steps.StopForTest:         h.planStop,
+	how, known := map[string]planner{
+		steps.AllowJobTraffic:     {complete: h.planJobTraffic, restart: true},
+		steps.RestoreRDMAResource: {complete: h.planRDMA, restart: true},
+		steps.IsolateNode:         {complete: h.planIsolation},
+		steps.ReplaceRank:         {complete: h.planReplacement},
+		steps.StopForTest:         {complete: h.planStop, restart: true},
 	}[params.Remedy]
 	if !known {
 		fault := incident.Faultf(incident.Unsupported, nil, "planning remedy %q: it is not known", params.Remedy)
-		fault.Next = "use " + steps.AllowJobTraffic + " or " + steps.RestoreRDMAResource
+		fault.Next = "use " + strings.Join([]string{steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.IsolateNode, steps.ReplaceRank}, ", ")
 		return steps.PlanRemedyResult{}, fault
 	}
 	workload, err := h.loadWorkload(ctx, params.Workload)
@@ -50,11 +63,11 @@ func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (
 		return steps.PlanRemedyResult{}, err
 	}
 	d := &draft{params: params, workload: workload, plan: incident.Plan{Remedy: params.Remedy, Risk: params.Risk,
-		Target: workload.Target, TargetUID: workload.UID, Restart: true}}
+		Target: workload.Target, TargetUID: workload.UID, Restart: how.restart}}
 	if ready, err := h.startDraft(ctx, d); err != nil || !ready {
 		return d.result(), err
 	}
-	if err := complete(ctx, d); err != nil {
+	if err := how.complete(ctx, d); err != nil {
 		return steps.PlanRemedyResult{}, err
 	}
 	return d.result(), nil
@@ -63,7 +76,7 @@ func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (
 // startDraft reads the target and what the restart costs; false when there is
 // nothing to plan for.
 func (h *Hands) startDraft(ctx context.Context, d *draft) (bool, error) {
-	if _, ok := suspendables[d.workload.Target.Kind]; !ok {
+	if _, ok := suspendables[d.workload.Target.Kind]; !ok && d.plan.Restart {
 		d.refuse("a %s cannot be suspended and resumed", d.workload.Target.Kind)
 		return false, nil
 	}
@@ -76,14 +89,15 @@ func (h *Hands) startDraft(ctx context.Context, d *draft) (bool, error) {
 		return false, nil
 	}
 	d.live = live
-	for _, why := range restartBlockers(d.workload.Target, live) {
-		d.refuse("%s", why)
+	if d.plan.Restart {
+		for _, why := range restartBlockers(d.workload.Target, live) {
+			d.refuse("%s", why)
+		}
 	}
-	pods, err := h.rankPods(ctx, d.workload)
-	if err != nil {
+	if d.pods, err = h.rankPods(ctx, d.workload); err != nil {
 		return false, err
 	}
-	d.plan.PodsRestarted, d.plan.GPUHoursLost = h.price(d.workload, pods)
+	d.plan.PodsRestarted, d.plan.GPUHoursLost = h.price(d.workload, d.pods)
 	return true, nil
 }
 

@@ -83,7 +83,7 @@ func (h *Hands) liveObject(ctx context.Context, change incident.ObjectChange) (*
 func snapshotOf(change incident.ObjectChange, live *unstructured.Unstructured) (incident.ObjectSnapshot, string, error) {
 	kept := incident.ObjectSnapshot{APIVersion: change.APIVersion, Kind: change.Kind, Namespace: change.Namespace, Name: change.Name}
 	if live == nil {
-		if change.Verb == verbApply {
+		if change.Verb != verbCreate {
 			return kept, nameOf(change) + " is gone", nil
 		}
 		return kept, "", nil

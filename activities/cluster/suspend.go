@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -20,7 +21,8 @@ import (
 const suspendedBy = "gpumedic.io/suspended-by"
 
 // SuspendWorkload stops the ranks through what owns them and waits until
-// their pods are gone. It may be repeated. A workload that somebody else has
+// their pods are gone, but for those that end on nodes which are unheard. It
+// may be repeated. A workload that somebody else has
 // suspended is a Conflict. The wait ends with ctx.
 func (h *Hands) SuspendWorkload(ctx context.Context, params steps.WorkloadParams) (steps.WorkloadResult, error) {
 	already, err := h.switchTo(ctx, params, true)
@@ -108,20 +110,7 @@ func suspendPatch(live *unstructured.Unstructured, how suspendable, by string, s
 // awaitGone waits until no pod of the target is left that runs or ends, and
 // its controller has taken note.
 func (h *Hands) awaitGone(ctx context.Context, params steps.WorkloadParams) error {
-	left := 0
-	err := h.whenPodsChange(ctx, params.Target.Namespace, 2*time.Second, func(ctx context.Context) (bool, error) {
-		pods, err := h.podsOf(ctx, params.Target, params.TargetUID)
-		if err != nil {
-			return false, err
-		}
-		left = 0
-		for _, pod := range pods {
-			if !ended(pod) {
-				left++
-			}
-		}
-		return left == 0, nil
-	})
+	left, err := h.awaitPodsGone(ctx, params)
 	if err == nil {
 		err = h.awaitNoted(ctx, params.Target)
 	}
@@ -131,6 +120,24 @@ func (h *Hands) awaitGone(ctx context.Context, params steps.WorkloadParams) erro
 		return fault
 	}
 	return err
+}
+
+func (h *Hands) awaitPodsGone(ctx context.Context, params steps.WorkloadParams) (left int, err error) {
+	err = h.whenPodsChange(ctx, params.Target.Namespace, 2*time.Second, func(ctx context.Context) (bool, error) {
+		pods, err := h.podsOf(ctx, params.Target, params.TargetUID)
+		if err != nil {
+			return false, err
+		}
+		left = 0
+		for _, pod := range pods {
+			unseen := pod.DeletionTimestamp != nil && slices.Contains(params.Unheard, pod.Spec.NodeName)
+			if !ended(pod) && !unseen {
+				left++
+			}
+		}
+		return left == 0, nil
+	})
+	return left, err
 }
 
 // awaitNoted waits for the Job controller's own word: the API server lets the

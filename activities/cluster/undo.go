@@ -57,9 +57,14 @@ func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (
 
 func (h *Hands) undoOne(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (one undone, err error) {
 	for range writeTries {
-		if change.Verb == verbCreate {
+		switch change.Verb {
+		case verbCreate:
 			one, err = h.undoCreate(ctx, operation, change)
-		} else {
+		case verbIsolate:
+			one, err = h.undoIsolate(ctx, operation, change, before)
+		case verbEvict: // its controller has replaced the pod; there is nothing to put back
+			one, err = undone{whole: true}, nil
+		default:
 			one, err = h.undoFields(ctx, operation, change, before)
 		}
 		if !raced(err) {

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"strings"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
@@ -83,18 +81,7 @@ func nameOf(change incident.ObjectChange) string {
 
 // liveTarget reads the target object; nil when it is gone.
 func (h *Hands) liveTarget(ctx context.Context, target incident.Target) (*unstructured.Unstructured, error) {
-	client, _, err := h.targetClient(target)
-	if err != nil {
-		return nil, err
-	}
-	live, err := client.Get(ctx, target.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, classify(err, "reading %s", target)
-	}
-	return live, nil
+	return h.get(ctx, target)
 }
 
 // replaced says how the live target is not the one that was meant; "" when it

@@ -138,6 +138,12 @@ func (w *world) workerToken() string {
 // trainingJob creates an Indexed Job of four ranks, as a person's kubectl would.
 func (w *world) trainingJob(name string) *batchv1.Job {
 	w.Helper()
+	return w.trainingJobWith(name, nil)
+}
+
+// trainingJobWith creates the same job after an alteration.
+func (w *world) trainingJobWith(name string, alter func(*batchv1.Job)) *batchv1.Job {
+	w.Helper()
 	indexed, count, attempts := batchv1.IndexedCompletion, int32(4), int32(100)
 	job := &batchv1.Job{
 		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.namespace},
@@ -149,6 +155,9 @@ func (w *world) trainingJob(name string) *batchv1.Job {
 					{Name: "trainer", Image: "lab.gpumedic.io/train:1", Env: []corev1.EnvVar{{Name: "MASTER_PORT", Value: "29500"}, {Name: "WANDB_API_KEY", Value: secret}},
 						Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{"nvidia.com/gpu": resource.MustParse("4")}}},
 				}}}},
+	}
+	if alter != nil {
+		alter(job)
 	}
 	created, err := w.admin.BatchV1().Jobs(w.namespace).Create(w.ctx, job, metav1.CreateOptions{FieldManager: "kubectl-create"})
 	w.must(err)
