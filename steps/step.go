@@ -66,7 +66,7 @@ func All() []Step {
 		{Name: ResumeWorkload, Kind: Alter, Intent: Revert, Mutates: true, Undo: SuspendWorkload, Hand: "cluster", Doc: "lets the owner start the ranks again"},
 		{Name: AwaitRanks, Kind: Check, Intent: Await, Hand: "cluster", Doc: "waits until all ranks run and their logs show the wanted transport, or an error"},
 		{Name: UndoChange, Kind: Alter, Intent: Revert, Mutates: true, Hand: "cluster", Doc: "puts a snapshot back, never over somebody else's later edit; an undo has no undo"},
-		{Name: ReleaseLease, Kind: Collect, Intent: Revert, Hand: "governor", Doc: "gives the leave back; nodes that stay isolated go on counting"},
+		{Name: ReleaseLease, Kind: Collect, Intent: Quick, Hand: "governor", Doc: "gives the leave back; nodes that stay isolated go on counting; a lease that cannot be given back is freed by the governor"},
 		{Name: FindHolder, Kind: Collect, Intent: Quick, Hand: "governor", Doc: "asks whether the incident that holds a lease is still open"},
 		{Name: PostCard, Kind: Notify, Intent: Tell, Hand: "chat", Doc: "writes or rewrites the incident's one message"},
 		{Name: PostStory, Kind: Notify, Intent: Tell, Hand: "chat", Doc: "adds a line to the message's thread"},

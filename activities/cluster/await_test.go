@@ -191,3 +191,27 @@ func TestAwaitRanksThatCannotBeSeen(t *testing.T) {
 		t.Errorf("a target that is gone: got %s, %v", gone.Good, err)
 	}
 }
+
+// TestPeersOfAReplacedRankMayEndOnce: what ends a restart as failed is how a
+// group forms anew around one new rank.
+func TestPeersOfAReplacedRankMayEndOnce(t *testing.T) {
+	for name, lines := range map[string][]string{"a crash": {overIB, aStep}, "an error overcome": {overIB, anOrigin, aStep}} {
+		ended := func(pod *corev1.Pod) {
+			if name == "a crash" && pod.Annotations[batchv1.JobCompletionIndexAnnotation] == "1" {
+				died(time.Hour, -time.Minute, 1, "Error")(pod) // after the eviction, and runs again
+			}
+		}
+		for regrouping, want := range map[bool]incident.State{true: incident.Yes, false: incident.No} {
+			if name != "a crash" && !regrouping {
+				continue // steps overcome the error in both
+			}
+			w := newWorld(t, gang(2, speaking, ended)...)
+			w.speak(everyRank(2, lines...))
+			result, err := w.AwaitRanks(t.Context(), steps.AwaitRanksParams{Incident: "i", Target: jobTarget, Fabric: testFabric, Since: midday,
+				Wanted: incident.Wanted{Transport: "IB"}, Deadline: 2 * time.Second, Regrouping: regrouping})
+			if err != nil || result.Good != want {
+				t.Errorf("%s, regrouping %t: %s because %q, %v", name, regrouping, result.Good, result.Why, err)
+			}
+		}
+	}
+}
