@@ -77,10 +77,14 @@ func (g *gang) arrive(s stage, rank int) *barrier {
 	return b
 }
 
-// leave says that a rank has ended, well or not.
+// leave says that a rank has ended, well or not, or has closed its connections
+// because it is about to.
 func (g *gang) leave(rank int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if slices.Contains(g.gone, rank) {
+		return
+	}
 	g.gone = append(g.gone, rank)
 	if len(g.gone) == 1 {
 		close(g.broken)

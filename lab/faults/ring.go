@@ -170,5 +170,9 @@ func (m *Model) fabricFails(ctx context.Context, p *process, g *gang, phase, whe
 	if pause(ctx, 2*m.pace.Line) {
 		m.watchdog(p, m.noAnswer(p, g), where)
 	}
+	// The communicator is aborted before the process has torn itself down, so
+	// that the ranks end together.
+	g.leave(p.rank)
+	pause(ctx, m.pace.Notice)
 	return kubelet.Exit{Code: 1}
 }
