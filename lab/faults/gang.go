@@ -50,14 +50,13 @@ func (g *gang) meet(ctx context.Context, s stage, rank int) bool {
 	select {
 	case <-b.open:
 		return true
-	default:
+	case <-g.broken:
+	case <-ctx.Done():
 	}
 	select {
-	case <-b.open:
+	case <-b.open: // all were there, and whoever went has gone since
 		return true
-	case <-g.broken:
-		return false
-	case <-ctx.Done():
+	default:
 		return false
 	}
 }
