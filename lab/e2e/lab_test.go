@@ -37,13 +37,20 @@ type house struct {
 	bin string
 }
 
+// open starts a lab of the default topology.
 func open(t *testing.T) *house {
+	t.Helper()
+	return openFor(t, scenarios.Scenario{})
+}
+
+// openFor starts a lab of the scenario's topology.
+func openFor(t *testing.T, s scenarios.Scenario) *house {
 	t.Helper()
 	h := &house{t: t, dir: t.TempDir(), bin: bin(t)}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var err error
-	if h.Rig, err = rig.Start(ctx, rig.Options{Dir: h.dir, Bin: h.bin}); err != nil {
+	if h.Rig, err = rig.Start(ctx, rig.Options{Dir: h.dir, Bin: h.bin, Topology: s.Topology}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -78,7 +85,7 @@ func scene(t *testing.T, name string) scenarios.Scenario {
 // play plays a scenario and checks its ending.
 func (h *house) play(s scenarios.Scenario, hear rig.Listener) *rig.Ending {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 2*time.Minute+time.Duration(s.Ranks)*4*time.Second)
 	defer cancel()
 	ending, err := h.Play(ctx, s, hear)
 	if err != nil {

@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,8 +20,8 @@ const (
 	runWithin  = 120 * time.Second
 	// Phases of error events.
 	meetPhase = "rendezvous"
-	initPhase = "init"
-	workPhase = "collective"
+	initPhase = AtInit
+	workPhase = AtWork
 )
 
 // event is one JSON line of the communication test.
@@ -40,14 +40,18 @@ type event struct {
 	Op        string  `json:"op,omitempty"`
 	Bytes     int64   `json:"bytes,omitempty"`
 	TimeMS    float64 `json:"time_ms,omitempty"`
+	AlgBW     float64 `json:"algbw_gbps,omitempty"`
 	BusBW     float64 `json:"busbw_gbps,omitempty"`
 	Wrong     *int    `json:"wrong,omitempty"`
 	Seconds   float64 `json:"seconds,omitempty"`
-	OK        bool    `json:"ok,omitempty"`
-	Phase     string  `json:"phase,omitempty"`
-	Missing   []int   `json:"missing,omitempty"`
-	Echo      bool    `json:"echo,omitempty"`
-	Detail    string  `json:"detail,omitempty"`
+	*ownTimes
+	OK       bool   `json:"ok,omitempty"`
+	Phase    string `json:"phase,omitempty"`
+	Missing  []int  `json:"missing,omitempty"`
+	Echo     bool   `json:"echo,omitempty"`
+	TimedOut bool   `json:"timed_out,omitempty"`
+	Entered  *int   `json:"entered,omitempty"`
+	Detail   string `json:"detail,omitempty"`
 }
 
 func (p *process) emit(e event) {
@@ -91,11 +95,13 @@ func (m *Model) commTest(ctx context.Context, p *process) kubelet.Exit {
 	if exit, ok := m.testNetwork(ctx, p, g); !ok {
 		return exit
 	}
-	m.sweep(ctx, p, g)
+	if exit, ok := m.sweep(ctx, p, g); !ok {
+		return exit
+	}
 	if !g.meet(ctx, finished, p.rank) {
 		return p.lost(g, workPhase)
 	}
-	p.sayEnd()
+	m.sayEnd(p, g)
 	return kubelet.Exit{}
 }
 
@@ -177,16 +183,36 @@ func (m *Model) testNetwork(ctx context.Context, p *process, g *gang) (exit kube
 		return m.stuck(ctx, p, g), false
 	}
 	c.sayConnected(g.transport(), channels)
-	return kubelet.Exit{}, true
+	return m.tryFabric(ctx, p, g, AtInit)
 }
 
 func (p *process) exception(r ncclResult, last string) string {
 	return "GPU 0: DistBackendError: " + strings.Join(backendError(r, last), "\n")
 }
 
-// lost is what a rank says when a peer ended before its time.
+// lost is what a rank says when a peer ended before its time. Whoever is told
+// of a remote error may only echo what the other knows.
 func (p *process) lost(g *gang, phase string) kubelet.Exit {
-	return p.trouble(event{Phase: phase, Detail: p.exception(remoteError, p.closedBy(g))})
+	return p.trouble(event{Phase: phase, Echo: true, Detail: p.exception(remoteError, p.closedBy(g))})
+}
+
+// tryFabric ends the test where the fabric strikes in a phase; ok is false
+// then. NCCL calls an adapter that gets no answer a remote error too, so that
+// the ranks that see it themselves sound like an echo.
+func (m *Model) tryFabric(ctx context.Context, p *process, g *gang, phase string) (exit kubelet.Exit, ok bool) {
+	struck := m.struck(g, phase)
+	if len(struck) == 0 {
+		return kubelet.Exit{}, true
+	}
+	if slices.Contains(struck, p.rank) {
+		pause(ctx, 2*m.pace.Line)
+		return p.trouble(event{Phase: phase, Echo: true, Detail: p.exception(remoteError, m.noAnswer(p, g))}), false
+	}
+	select {
+	case <-g.broken:
+	case <-ctx.Done():
+	}
+	return p.lost(g, phase), false
 }
 
 // stuck is the end of a test in which nothing moves.
@@ -199,72 +225,8 @@ func (m *Model) stuck(ctx context.Context, p *process, g *gang) kubelet.Exit {
 	case <-g.broken:
 	case <-ctx.Done():
 	}
-	return p.trouble(event{Phase: initPhase, Detail: fmt.Sprintf("no progress, gave up after %.0f s", bound.Seconds())})
-}
-
-// sweep measures all sizes; rank 0 prints.
-func (m *Model) sweep(ctx context.Context, p *process, g *gang) {
-	wrong := 0
-	for _, size := range p.sizes() {
-		if !pause(ctx, m.pace.Line/5) {
-			return
-		}
-		busbw := speed(p, g, size)
-		ranks := float64(p.world * p.procs())
-		seconds := 0.0
-		if busbw > 0 {
-			seconds = float64(size) * 2 * (ranks - 1) / ranks / busbw / 1e9
-		}
-		if p.rank == 0 {
-			p.emit(event{Event: "point", Op: "all_reduce", Bytes: size, TimeMS: round(seconds*1e3, 6), BusBW: round(busbw, 3), Wrong: &wrong})
-		}
-	}
-}
-
-// round keeps so many decimals, as the test's program does.
-func round(x float64, decimals int) float64 {
-	scale := math.Pow10(decimals)
-	return math.Round(x*scale) / scale
-}
-
-// link is what one kind of path gives: bus bandwidth of large messages in
-// GB/s, and the size at which half of it is reached.
-type link struct{ peak, half float64 }
-
-var (
-	rdmaLink   = link{peak: 374, half: 12 << 20}
-	tcpLink    = link{peak: 9.6, half: 2 << 20}
-	nvlinkLink = link{peak: 341, half: 6 << 20}
-)
-
-// speed is the bus bandwidth at a size, with the noise of these very nodes.
-// One process has no bus, and measures none.
-func speed(p *process, g *gang, size int64) float64 {
-	if p.world*p.procs() < 2 {
-		return 0
-	}
-	path := nvlinkLink
-	switch {
-	case p.world > 1 && g.transport() == netIB:
-		path = rdmaLink
-	case p.world > 1:
-		path = tcpLink
-	}
-	nodes := make([]string, len(g.members))
-	for i, member := range g.members {
-		nodes[i] = member.node()
-	}
-	share := float64(size) / (float64(size) + path.half)
-	return path.peak * share * (1 + 0.012*noise(size, strings.Join(nodes, ",")))
-}
-
-func (p *process) sayEnd() {
-	for local := range p.procs() {
-		p.emit(event{Event: "rank", Rank: &p.rank, Local: &local, Host: p.node(), Seconds: 0.00171 * (1 + 0.03*noise("copy", p.node(), local))})
-	}
-	if p.rank == 0 {
-		p.emit(event{Event: "end", Rank: &p.rank, OK: true, World: p.world})
-	}
+	entered := 0 // the first exchange never began
+	return p.trouble(event{Phase: initPhase, TimedOut: true, Entered: &entered, Detail: fmt.Sprintf("no progress, gave up after %.0f s", bound.Seconds())})
 }
 
 func (p *process) procs() int {
@@ -301,20 +263,4 @@ func (p *process) device() string {
 		return device
 	}
 	return "cpu"
-}
-
-// sizes are the message sizes of the sweep, 1 MiB to 1 GiB unless told.
-func (p *process) sizes() []int64 {
-	var sizes []int64
-	for word := range strings.SplitSeq(p.env["COMMTEST_SIZES"], ",") {
-		if n, err := strconv.ParseInt(strings.TrimSpace(word), 10, 64); err == nil && n > 0 {
-			sizes = append(sizes, n)
-		}
-	}
-	if len(sizes) == 0 {
-		for size := int64(1 << 20); size <= 1<<30; size *= 4 {
-			sizes = append(sizes, size)
-		}
-	}
-	return sizes
 }

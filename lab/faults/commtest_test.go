@@ -50,12 +50,16 @@ func testOf(t *testing.T, scenario string, n int) *stage {
 // said is the fields of the events that the tests look at.
 type said struct {
 	Event, Host, Backend, Phase, Detail, NCCL string
+	Op                                        string
 	Rank, Local, World, Procs                 int
 	Bytes                                     int64
 	BusBW                                     float64 `json:"busbw_gbps"`
 	TimeMS                                    float64 `json:"time_ms"`
 	Wrong                                     *int
 	Seconds                                   float64
+	Compute                                   float64 `json:"compute_seconds"`
+	Late                                      float64 `json:"late_seconds"`
+	Exchange                                  float64 `json:"exchange_seconds"`
 	OK, Echo, Simulated                       bool
 	Missing                                   []int
 }

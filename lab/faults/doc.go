@@ -32,6 +32,17 @@
 // go on, as connection tracking would have it. RDMA traffic passes by
 // policies. Names need a Service, a pod and port 53 of the cluster's DNS.
 //
+// # The fabric
+//
+// RDMA has faults of its own, which only a Script tells: adapters of a node
+// that let nothing through, little, or nothing now and then (NodeFault), uplinks
+// of leaf switches, and the way between two nodes. NCCL's ring goes through the
+// ranks in their order; whoever sends over a part that is down gets no answer
+// (completion status 12), the other ranks see only that these have gone. TCP and
+// what stays inside a node are not touched, so the ranks meet and then fail.
+// Whether a flaky node fails a test is drawn from its name and the test's purpose,
+// round and group: it is the same every time the lab plays the same.
+//
 // # Time is compressed
 //
 // Where a real rank tries for a minute, this one prints the lines of the last

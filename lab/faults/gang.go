@@ -50,14 +50,13 @@ func (g *gang) meet(ctx context.Context, s stage, rank int) bool {
 	select {
 	case <-b.open:
 		return true
-	default:
+	case <-g.broken:
+	case <-ctx.Done():
 	}
 	select {
-	case <-b.open:
+	case <-b.open: // all were there, and whoever went has gone since
 		return true
-	case <-g.broken:
-		return false
-	case <-ctx.Done():
+	default:
 		return false
 	}
 }
@@ -77,10 +76,14 @@ func (g *gang) arrive(s stage, rank int) *barrier {
 	return b
 }
 
-// leave says that a rank has ended, well or not.
+// leave says that a rank has ended, well or not, or has closed its connections
+// because it is about to.
 func (g *gang) leave(rank int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if slices.Contains(g.gone, rank) {
+		return
+	}
 	g.gone = append(g.gone, rank)
 	if len(g.gone) == 1 {
 		close(g.broken)

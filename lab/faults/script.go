@@ -7,6 +7,11 @@ import "fmt"
 type Script struct {
 	Deaths       []Death       `json:"deaths,omitempty"`
 	FabricBlocks []FabricBlock `json:"fabric_blocks,omitempty"`
+	// NodeFaults, LeafUplinks (names of leaf switches whose uplink lets nothing
+	// through) and Links are faults of the RDMA fabric.
+	NodeFaults  []NodeFault `json:"node_faults,omitempty"`
+	LeafUplinks []string    `json:"leaf_uplinks,omitempty"`
+	Links       []Link      `json:"links,omitempty"`
 }
 
 // Death makes one rank of a training outgrow its memory limit: it is killed
@@ -41,7 +46,7 @@ func (s Script) Check() error {
 			return fmt.Errorf("fabric_blocks[%d]: want ports 0 <= first <= last <= 65535, got %d to %d", i, b.FirstPort, b.LastPort)
 		}
 	}
-	return nil
+	return s.checkFabric()
 }
 
 // deathStep is the step at which a rank dies, 0 for never.

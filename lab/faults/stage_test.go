@@ -197,6 +197,20 @@ func (st *stage) edit(change func(rank int, c *corev1.Container)) {
 	}
 }
 
+// rename gives the pods' job another name; the service and where the ranks
+// meet stay.
+func (st *stage) rename(job string) {
+	for _, pod := range st.pods {
+		pod.Labels["of"] = pod.Labels[batchv1.JobNameLabel]
+		pod.Labels[batchv1.JobNameLabel] = job
+	}
+	for _, o := range st.objects {
+		if svc, ok := o.(*corev1.Service); ok && svc.Spec.Selector[batchv1.JobNameLabel] != "" {
+			svc.Spec.Selector = map[string]string{"of": svc.Spec.Selector[batchv1.JobNameLabel]}
+		}
+	}
+}
+
 func setenv(name, value string) func(int, *corev1.Container) {
 	return func(_ int, c *corev1.Container) { c.Env = append(c.Env, corev1.EnvVar{Name: name, Value: value}) }
 }

@@ -17,6 +17,8 @@ const (
 	// tcpFactor is how much longer a step takes over TCP.
 	tcpFactor = 10
 	channels  = 4
+	// backward is the line of the program in which the ranks talk.
+	backward = "loss.backward()"
 	// memoryLimit, in GiB, is what a dying rank outgrows.
 	memoryLimit = 192.0
 )
@@ -58,6 +60,10 @@ func (m *Model) startNCCL(ctx context.Context, p *process, g *gang) bool {
 		return m.hang(ctx, p, g, where)
 	}
 	c.sayConnected(g.transport(), channels)
+	if len(m.struck(g, AtInit)) > 0 {
+		m.fabricFails(ctx, p, g, AtInit, where)
+		return false
+	}
 	return true
 }
 
@@ -125,18 +131,22 @@ func (p *process) closedBy(g *gang) string {
 
 // steps trains until the rank is stopped, dies or loses a peer.
 func (m *Model) steps(ctx context.Context, p *process, g *gang) kubelet.Exit {
-	interval, shown := m.pace.Step, stepSeconds
+	factor := m.slowdown(g)
 	if g.transport() == netSocket && p.world > 1 {
-		interval, shown = tcpFactor*interval, tcpFactor*stepSeconds
+		factor = tcpFactor
 	}
+	interval := time.Duration(factor * float64(m.pace.Step))
 	defer m.count(p, 0)
 	wait := min(interval, 2*m.pace.Step)
 	for step := 1; step <= lastStep; step++ {
+		if m.strikes(g, step) {
+			return m.fabricFails(ctx, p, g, AtWork, backward)
+		}
 		if exit, over := m.awaitStep(ctx, p, g, wait); over {
 			return exit
 		}
 		wait = interval
-		p.sayStep(step, shown)
+		p.sayStep(step, factor*stepSeconds)
 		m.count(p, step)
 		if death := m.currentScript().deathStep(p.pod.Namespace, p.job, p.rank); death > 0 {
 			p.sayMemory(step, death)
@@ -168,11 +178,13 @@ func (m *Model) awaitStep(ctx context.Context, p *process, g *gang, d time.Durat
 
 // lostPeer prints what the watchdog of a training says when a peer is gone,
 // and the exception that ends it.
-func (m *Model) lostPeer(p *process, g *gang) {
-	last := p.closedBy(g)
+func (m *Model) lostPeer(p *process, g *gang) { m.watchdog(p, p.closedBy(g), backward) }
+
+// watchdog prints how PyTorch ends a rank whose communicator failed.
+func (m *Model) watchdog(p *process, last, where string) {
 	p.say("[rank%d]:[E%s ProcessGroupNCCL.cpp:1895] [PG ID 0 PG GUID 0(default_pg) Rank %d] Process group watchdog thread terminated with exception: NCCL error: %s, NCCL version %s",
 		p.rank, m.now().UTC().Format("0102 15:04:05.000000000"), p.rank, remoteError.text, ncclVersion)
-	p.raiseNCCL("loss.backward()", remoteError, last)
+	p.raiseNCCL(where, remoteError, last)
 }
 
 // sayStep prints a step as training scripts do.

@@ -14,6 +14,7 @@ import (
 	netlisters "k8s.io/client-go/listers/networking/v1"
 
 	"gpumedic/lab/faults/policy"
+	"gpumedic/lab/kubelet"
 )
 
 // view is the cluster as the watches show it.
@@ -23,6 +24,7 @@ type view struct {
 	namespaces corelisters.NamespaceLister
 	services   corelisters.ServiceLister
 	policies   netlisters.NetworkPolicyLister
+	nodes      corelisters.NodeLister
 }
 
 func newView(f informers.SharedInformerFactory) *view {
@@ -32,6 +34,7 @@ func newView(f informers.SharedInformerFactory) *view {
 		namespaces: f.Core().V1().Namespaces().Lister(),
 		services:   f.Core().V1().Services().Lister(),
 		policies:   f.Networking().V1().NetworkPolicies().Lister(),
+		nodes:      f.Core().V1().Nodes().Lister(),
 	}
 }
 
@@ -73,6 +76,15 @@ func (v *view) namespaceLabels(name string) map[string]string {
 		return ns.Labels
 	}
 	return map[string]string{corev1.LabelMetadataName: name}
+}
+
+// leaf is the leaf switch of a node, "" when it has none or is not known.
+func (v *view) leaf(node string) string {
+	n, err := v.nodes.Get(node)
+	if err != nil {
+		return ""
+	}
+	return n.Labels[kubelet.LeafLabel]
 }
 
 // dnsServers are the pods that answer names. A cluster without any, like the

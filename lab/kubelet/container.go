@@ -13,9 +13,17 @@ import (
 const (
 	// startDelay is what pulling and creating takes in the lab.
 	startDelay = 50 * time.Millisecond
-	// firstBackOff and lastBackOff stand for the kubelet's 10 s and 5 min.
-	firstBackOff = time.Second
-	lastBackOff  = 4 * time.Second
+)
+
+// BackOff is how long a container waits before its program is started again:
+// First, then twice as long every time until Last. Whoever has run for ten
+// times Last begins anew.
+type BackOff struct{ First, Last time.Duration }
+
+// QuickBackOff is the lab's own, RealBackOff that of kubelets.
+var (
+	QuickBackOff = BackOff{First: time.Second, Last: 4 * time.Second}
+	RealBackOff  = BackOff{First: 10 * time.Second, Last: 5 * time.Minute}
 )
 
 // container is one container of a pod over all its attempts.
@@ -45,20 +53,20 @@ func waiting(reason, message string) corev1.ContainerState {
 
 // live runs attempts until the restart policy says that was the last.
 func (c *container) live() {
-	backOff := firstBackOff
+	backOff := c.pod.k.backOff.First
 	for c.pod.sleep(startDelay) {
 		began := time.Now()
 		exit := c.attempt()
 		if c.pod.ctx.Err() != nil || !c.again(exit) {
 			return
 		}
-		if time.Since(began) > 10*lastBackOff {
-			backOff = firstBackOff
+		if time.Since(began) > 10*c.pod.k.backOff.Last {
+			backOff = c.pod.k.backOff.First
 		}
 		if !c.backOff(backOff) {
 			break
 		}
-		backOff = min(2*backOff, lastBackOff)
+		backOff = min(2*backOff, c.pod.k.backOff.Last)
 	}
 	c.interrupted()
 }
@@ -103,7 +111,9 @@ func (c *container) terminated(exit Exit, began metav1.Time) {
 		ExitCode: int32(exit.Code), Reason: reason, StartedAt: began, FinishedAt: metav1.Now(), ContainerID: c.id(),
 	}}
 	c.mutex.Unlock()
-	c.pod.write()
+	if c.init || len(c.pod.containers) > 1 {
+		c.pod.write()
+	} // else what follows, the end of the pod or the back-off, tells it in one write
 }
 
 // again is the restart policy.

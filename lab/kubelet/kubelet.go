@@ -32,6 +32,8 @@ type Options struct {
 	Runner   Runner
 	// Log is for what people who mend the lab want to know; nil drops it.
 	Log hclog.Logger
+	// BackOff is that of restarts; its zero value is QuickBackOff.
+	BackOff BackOff
 	// Certificate serves the logs; the API server does not verify it unless it
 	// is told to.
 	Certificate tls.Certificate
@@ -43,6 +45,7 @@ type Kubelet struct {
 	runner   Runner
 	log      hclog.Logger
 	topology Topology
+	backOff  BackOff
 	events   record.EventBroadcaster
 	watches  informers.SharedInformerFactory
 	server   *http.Server
@@ -74,8 +77,11 @@ func Start(ctx context.Context, opts Options) (*Kubelet, error) {
 	if opts.Log == nil {
 		opts.Log = hclog.NewNullLogger()
 	}
+	if opts.BackOff == (BackOff{}) {
+		opts.BackOff = QuickBackOff
+	}
 	k := &Kubelet{
-		client: client, runner: opts.Runner, log: opts.Log, topology: opts.Topology, events: newBroadcaster(context.WithoutCancel(ctx)),
+		client: client, runner: opts.Runner, backOff: opts.BackOff, log: opts.Log, topology: opts.Topology, events: newBroadcaster(context.WithoutCancel(ctx)),
 		watches: informers.NewSharedInformerFactory(client, 0),
 		pods:    map[types.UID]*pod{}, names: map[string]types.UID{}, ips: map[string]int{},
 	}

@@ -58,6 +58,9 @@ const nodePrefix = "gpu-"
 // NodeName is the name of the n-th node, "gpu-07".
 func NodeName(n int) string { return fmt.Sprintf(nodePrefix+"%02d", n) }
 
+// LeafName is the name of the n-th leaf switch, "leaf-b".
+func LeafName(n int) string { return fmt.Sprintf("leaf-%c", 'a'+n) }
+
 // node builds the n-th Node object; port is where its logs are served.
 func (t Topology) node(n int, port int32) *corev1.Node {
 	name := NodeName(n)
@@ -77,7 +80,7 @@ func (t Topology) node(n int, port int32) *corev1.Node {
 			Labels: map[string]string{
 				corev1.LabelHostname: name, corev1.LabelOSStable: "linux", corev1.LabelArchStable: "amd64",
 				corev1.LabelTopologyZone: t.Zones[n*len(t.Zones)/t.Nodes],
-				LeafLabel:                fmt.Sprintf("leaf-%c", 'a'+n*t.Leafs/t.Nodes),
+				LeafLabel:                LeafName(n * t.Leafs / t.Nodes),
 				RackLabel:                fmt.Sprintf("rack-%d", 1+n*t.Racks/t.Nodes),
 				"nvidia.com/gpu.product": t.Product, "nvidia.com/gpu.present": "true",
 				"nvidia.com/gpu.count": fmt.Sprint(t.GPUs),

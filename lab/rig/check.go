@@ -31,8 +31,9 @@ func (r *Rig) Check(ctx context.Context, e *Ending) []string {
 	wrong = append(wrong, checkChanges(record, want)...)
 	wrong = append(wrong, checkRecord(record)...)
 	wrong = append(wrong, checkCluster(e)...)
+	wrong = append(wrong, r.checkIsolated(ctx, e)...)
 	if want.Training {
-		wrong = append(wrong, r.checkTraining(ctx)...)
+		wrong = append(wrong, r.checkTraining(ctx, e.Scenario.Ranks)...)
 	}
 	if e.Scenario.Crash {
 		differs("number of kills", e.Kills, 1)
@@ -103,7 +104,7 @@ func checkCluster(e *Ending) []string {
 }
 
 // checkTraining wants all ranks to make steps.
-func (r *Rig) checkTraining(ctx context.Context) []string {
+func (r *Rig) checkTraining(ctx context.Context, ranks int) []string {
 	for try := 0; ; try++ {
 		training := 0
 		for _, steps := range r.Model.Steps(scenarios.Namespace, scenarios.Job) {
@@ -111,11 +112,11 @@ func (r *Rig) checkTraining(ctx context.Context) []string {
 				training++
 			}
 		}
-		if training == scenarios.Ranks {
+		if training == ranks {
 			return nil
 		}
 		if try > 50 || !pause(ctx, pollEvery) {
-			return []string{fmt.Sprintf("%d of %d ranks train", training, scenarios.Ranks)}
+			return []string{fmt.Sprintf("%d of %d ranks train", training, ranks)}
 		}
 	}
 }

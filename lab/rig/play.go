@@ -41,7 +41,8 @@ type Ending struct {
 type Listener struct {
 	// Event is called for every new line of the timeline.
 	Event func(incident.Event)
-	// Ask answers a plan; nil answers as the scenario says, by a click in Slack.
+	// Ask answers a plan, and is asked again while one more must agree; nil
+	// answers as the scenario says, by clicks in Slack.
 	Ask func(ctx context.Context, view workflows.View) error
 	// Silent does not wait for the message with the buttons, for when Slack
 	// is away.
@@ -84,7 +85,7 @@ func (r *Rig) setScene(ctx context.Context, s scenarios.Scenario) error {
 	if err := r.Cluster.Apply(ctx, s.Manifests); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	for {
 		pods, err := r.Admin.CoreV1().Pods(scenarios.Namespace).List(ctx, metav1.ListOptions{})
@@ -171,8 +172,8 @@ func (r *Rig) follow(ctx context.Context, e *Ending, hear Listener) error {
 			if view.State == "closed" {
 				return r.Client.GetWorkflow(ctx, e.Incident, "").Get(ctx, &e.Result)
 			}
-			if view.Asking != nil && view.Asking.Hash != answered {
-				answered = view.Asking.Hash
+			if question := question(view); question != "" && question != answered {
+				answered = question
 				if err := r.answer(ctx, e, view, hear); err != nil {
 					return err
 				}
@@ -182,6 +183,26 @@ func (r *Rig) follow(ctx context.Context, e *Ending, hear Listener) error {
 			return fmt.Errorf("following %s, which is %s: %w", e.Incident, e.View.State, errors.Join(ctx.Err(), err))
 		}
 	}
+}
+
+// question names what waits for an answer: a plan, and how many have answered
+// it; "" when nothing does. One that enough agreed to only has yet to go on.
+func question(view workflows.View) string {
+	if view.Asking == nil || votes(view) >= quorum(view.Asking.Risk) {
+		return ""
+	}
+	return fmt.Sprintf("%s/%d", view.Asking.Hash, votes(view))
+}
+
+// votes counts the answers to the plan that waits.
+func votes(view workflows.View) int {
+	count := 0
+	for _, vote := range view.Record.Approvals {
+		if vote.PlanHash == view.Asking.Hash {
+			count++
+		}
+	}
+	return count
 }
 
 func (r *Rig) view(ctx context.Context, id string) (workflows.View, error) {
@@ -214,7 +235,11 @@ func (r *Rig) answer(ctx context.Context, e *Ending, view workflows.View, hear L
 	if e.Scenario.Answer == scenarios.Deny {
 		action = steps.ButtonDeny
 	}
-	return r.Slack.Click(ctx, Approver, message.TS, action)
+	who := Approver
+	if votes(view) > 0 {
+		who = Second
+	}
+	return r.Slack.Click(ctx, who, message.TS, action)
 }
 
 func (r *Rig) buttons(ctx context.Context) (slack.Message, error) {

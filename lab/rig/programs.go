@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"gpumedic/incident"
 )
 
 // program is one of gpumedic's own two, as a child process.
@@ -158,12 +160,13 @@ func (r *Rig) config(kubeconfig, address string) section {
 			"cluster": ClusterName, "slack_channel": r.Slack.Options().Channels[0].ID,
 			"approval": section{
 				"deadline": "10m", "reminder": "5m",
-				"approvers": []section{{"name": "on-call", "slack": Approver, "login": login()}},
+				"approvers": []section{{"name": "on-call", "slack": Approver, "login": login()}, {"name": "platform", "slack": Second}},
+				"quorum":    section{string(incident.RiskMedium): quorum(incident.RiskMedium), string(incident.RiskHigh): quorum(incident.RiskHigh)},
 			},
 			"comm_test": section{
 				"enabled": true, "image": "lab.gpumedic.io/commtest:1", "gpus_per_node": 4,
 				"resources":           section{r.opts.Topology.RDMA: "1"},
-				"expected_busbw_gbps": 370, "start_deadline": "30s", "deadline": "60s", "max_rounds": 3,
+				"expected_busbw_gbps": 370, "start_deadline": "30s", "deadline": "60s", "max_rounds": 20,
 			},
 			"verify": section{"deadline": "60s"},
 		},
@@ -173,8 +176,19 @@ func (r *Rig) config(kubeconfig, address string) section {
 // ClusterName is the lab's name in incident ids.
 const ClusterName = "lab"
 
-// Approver is the Slack user who may approve in the lab.
-const Approver = "U0ONCALL"
+// Slack users who may approve in the lab; a plan of high risk needs both.
+const (
+	Approver = "U0ONCALL"
+	Second   = "U0PLATFORM"
+)
+
+// quorum is how many must agree to a plan.
+func quorum(risk incident.Risk) int {
+	if risk == incident.RiskHigh {
+		return 2
+	}
+	return 1
+}
 
 // login is who runs the lab; they may approve on the command line.
 func login() string {

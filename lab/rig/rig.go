@@ -166,8 +166,15 @@ func (r *Rig) startNodes(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Many ranks that fail and start again are most of what a control plane on
+	// one machine has to do, so on larger clusters they wait as long as on real
+	// ones.
+	backOff := kubelet.QuickBackOff
+	if r.opts.Topology.Nodes > kubelet.DefaultTopology().Nodes {
+		backOff = kubelet.RealBackOff
+	}
 	nodes, err := kubelet.Start(ctx, kubelet.Options{
-		Config: r.Cluster.RESTConfig(), Topology: r.opts.Topology, Runner: model, Certificate: certificate, Log: r.opts.Log.Named("kubelet"),
+		Config: r.Cluster.RESTConfig(), Topology: r.opts.Topology, BackOff: backOff, Runner: model, Certificate: certificate, Log: r.opts.Log.Named("kubelet"),
 	})
 	if err != nil {
 		return err

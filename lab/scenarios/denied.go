@@ -5,6 +5,6 @@ import "gpumedic/incident"
 // Denied is how the same incident must end when the plan is denied: the cause
 // is known, nothing was changed.
 func (e Expect) Denied() Expect {
-	e.Outcome, e.Changes, e.Undone, e.ClusterUnchanged, e.Training, e.Transport = incident.Refused, 0, false, true, false, ""
+	e.Outcome, e.Changes, e.Undone, e.Isolated, e.ClusterUnchanged, e.Training, e.Transport = incident.Refused, 0, false, nil, true, false, ""
 	return e
 }

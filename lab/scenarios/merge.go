@@ -30,12 +30,15 @@ func (o object) same(other object) bool {
 	return o.GroupVersionKind == other.GroupVersionKind && o.namespace == other.namespace && o.name == other.name
 }
 
-// merge puts a folder's manifests over those of the healthy job. Namespaces
+// merge puts a folder's manifests over those of the healthy job of a size. Namespaces
 // come first and what runs pods comes last, so that the ranks find
 // everything in place.
-func merge(folder string) ([]byte, error) {
+func merge(folder string, s size) ([]byte, error) {
 	objects, err := load("base")
 	if err != nil {
+		return nil, err
+	}
+	if err := s.scale(objects); err != nil {
 		return nil, err
 	}
 	if folder == "" {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"gpumedic/lab/faults"
+	"gpumedic/lab/kubelet"
 )
 
 //go:embed base nccl-policy nccl-rdma-fallback nccl-wrong-interface
@@ -17,7 +18,8 @@ var files embed.FS
 const (
 	Namespace = "training"
 	Job       = "llama-70b"
-	Ranks     = 8
+	// Ranks is how many the job has where a scenario does not say otherwise.
+	Ranks = 8
 )
 
 // Answers to the question whether a plan may be carried out.
@@ -34,6 +36,10 @@ type Scenario struct {
 	// Manifests is YAML of several documents, in the order in which they are
 	// to be applied.
 	Manifests []byte
+	// Ranks of the job, one on each of as many nodes.
+	Ranks int
+	// Topology of the cluster that it is played in.
+	Topology kubelet.Topology
 	// Alert is the labels of the alert that fires; alertname is among them.
 	Alert map[string]string
 	// Faults is what no object tells.
@@ -61,6 +67,10 @@ type Expect struct {
 	// them was taken back.
 	Changes int
 	Undone  bool
+	// Isolated are the nodes that are blamed and in the end out of service:
+	// cordoned and tainted, without a rank of the job. All other nodes are as
+	// they were.
+	Isolated []string
 	// ClusterUnchanged: the objects of the manifests are as they were (fields
 	// that the server counts apart), and nothing was added.
 	ClusterUnchanged bool
@@ -74,11 +84,11 @@ func All() ([]Scenario, error) {
 	list := table()
 	var errs []error
 	for i := range list {
-		manifests, err := merge(list[i].folder)
+		manifests, err := merge(list[i].folder, list[i].size)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("manifests of scenario %s: %w", list[i].Name, err))
 		}
-		list[i].Manifests = manifests
+		list[i].Manifests, list[i].Ranks, list[i].Topology = manifests, list[i].size.ranks, list[i].size.topology()
 	}
 	all := make([]Scenario, len(list))
 	for i, e := range list {

@@ -1,6 +1,8 @@
 package scenarios
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,6 +15,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"gpumedic/incident"
+	"gpumedic/lab/kubelet"
 )
 
 // decode turns manifests into typed objects; an unknown or repeated field fails.
@@ -64,7 +67,7 @@ func TestEveryScenarioIsWholeAndStrict(t *testing.T) {
 				t.Errorf("last object is %T, want the job", objects[len(objects)-1])
 			}
 			job := find[*batchv1.Job](t, objects)
-			if job.Namespace != Namespace || job.Name != Job || *job.Spec.Parallelism != Ranks || *job.Spec.Completions != Ranks {
+			if job.Namespace != Namespace || job.Name != Job || int(*job.Spec.Parallelism) != s.Ranks || int(*job.Spec.Completions) != s.Ranks {
 				t.Errorf("job %s/%s of %d ranks", job.Namespace, job.Name, *job.Spec.Parallelism)
 			}
 			if svc := find[*corev1.Service](t, objects); svc.Name != job.Spec.Template.Spec.Subdomain || svc.Spec.ClusterIP != corev1.ClusterIPNone {
@@ -73,12 +76,53 @@ func TestEveryScenarioIsWholeAndStrict(t *testing.T) {
 			if err := s.Faults.Check(); err != nil {
 				t.Error(err)
 			}
+			checkSize(t, s, job)
 			checkStory(t, s)
 		})
 	}
 	want := []string{"nccl-policy", "nccl-rdma-fallback", "nccl-policy-denied", "nccl-policy-useless", "nccl-peer-died", "nccl-wrong-interface", "false-alarm", "crash"}
+	for _, size := range []string{"", "-64"} {
+		for _, name := range []string{"bad-node", "slow-node", "flaky-node", "leaf-uplink", "two-bad-nodes"} {
+			want = append(want, "nccl-"+name+size)
+		}
+	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("scenarios (-want +got):\n%s", diff)
+	}
+}
+
+// checkSize: the ranks know how many they are, one leaf switch is spare, and
+// what is at fault is where the ranks are.
+func checkSize(t *testing.T, s Scenario, job *batchv1.Job) {
+	t.Helper()
+	container := job.Spec.Template.Spec.Containers[0]
+	world := corev1.EnvVar{Name: "NNODES", Value: fmt.Sprint(s.Ranks)}
+	if !slices.Contains(container.Env, world) {
+		t.Errorf("the ranks are told %v, want %v", container.Env, world)
+	}
+	if s.Ranks == Ranks {
+		return
+	}
+	topology := s.Topology
+	perLeaf := topology.Nodes / topology.Leafs
+	if topology.Nodes-s.Ranks != perLeaf || topology.Nodes%topology.Leafs != 0 || topology.Leafs < 4 {
+		t.Errorf("%d ranks on %d nodes under %d leaf switches; want several, one of them spare", s.Ranks, topology.Nodes, topology.Leafs)
+	}
+	var leafs []string
+	for _, f := range s.Faults.NodeFaults {
+		n := -1
+		for i := range s.Ranks {
+			if kubelet.NodeName(i) == f.Node {
+				n = i
+			}
+		}
+		if n < 0 || !slices.Contains(s.Expect.Isolated, f.Node) {
+			t.Errorf("node %s is at fault, and not expected to be isolated or without a rank", f.Node)
+		}
+		leafs = append(leafs, kubelet.LeafName(n/perLeaf))
+	}
+	if slices.Sort(leafs); len(slices.Compact(leafs)) != len(s.Faults.NodeFaults) {
+		t.Errorf("bad nodes share a leaf switch: %v", leafs)
 	}
 }
 

@@ -19,7 +19,7 @@ const few = 2
 // of faults.Model.Steps.
 func (s Scenario) Settled(pods []corev1.Pod, steps map[int]int) bool {
 	if s.SettleUntil == UntilTraining {
-		return trained(steps)
+		return trained(steps, s.Ranks)
 	}
 	failed := 0
 	for _, pod := range pods {
@@ -27,16 +27,16 @@ func (s Scenario) Settled(pods []corev1.Pod, steps map[int]int) bool {
 			failed++
 		}
 	}
-	return failed >= Ranks
+	return failed >= s.Ranks
 }
 
-func trained(steps map[int]int) bool {
+func trained(steps map[int]int, ranks int) bool {
 	for _, n := range steps {
 		if n < few {
 			return false
 		}
 	}
-	return len(steps) >= Ranks
+	return len(steps) >= ranks
 }
 
 func hasFailed(pod corev1.Pod) bool {

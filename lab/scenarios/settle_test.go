@@ -19,7 +19,7 @@ func TestSettled(t *testing.T) {
 		return list
 	}
 	again := corev1.ContainerStatus{State: running, LastTerminationState: corev1.ContainerState{Terminated: ended(1)}}
-	failing := Scenario{SettleUntil: UntilFailing}
+	failing := Scenario{Ranks: Ranks, SettleUntil: UntilFailing}
 	for name, c := range map[string]struct {
 		pods []corev1.Pod
 		want bool
@@ -34,7 +34,7 @@ func TestSettled(t *testing.T) {
 			t.Errorf("%s: settled %v", name, got)
 		}
 	}
-	training := Scenario{SettleUntil: UntilTraining}
+	training := Scenario{Ranks: Ranks, SettleUntil: UntilTraining}
 	steps := map[int]int{0: 2, 1: 2, 2: 2, 3: 9, 4: 2, 5: 2, 6: 2}
 	if training.Settled(nil, steps) {
 		t.Error("settled while a rank is missing")

@@ -2,16 +2,18 @@ package scenarios
 
 import (
 	"maps"
+	"slices"
 
 	"gpumedic/incident"
 	"gpumedic/lab/faults"
 )
 
-// entry is a scenario and the folder that its manifests come from, "" for
-// the healthy job alone.
+// entry is a scenario, the folder that its manifests come from, "" for the
+// healthy job alone, and its size.
 type entry struct {
 	Scenario
 	folder string
+	size   size
 }
 
 // The failure case of the table's incidents.
@@ -20,7 +22,16 @@ const ncclFailure = "nccl-failure"
 // Ports that the kernel chooses from, all of which NCCL may use.
 var ephemeral = faults.FabricBlock{FirstPort: 32768, LastPort: 60999}
 
+// table lists all scenarios, small ones first.
 func table() []entry {
+	list := small()
+	for i := range list {
+		list[i].size = base
+	}
+	return slices.Concat(list, fabric(medium), fabric(large))
+}
+
+func small() []entry {
 	return []entry{
 		policyBlocks("nccl-policy", "A network policy keeps the ranks apart",
 			"The platform team gave every namespace a default-deny baseline that lets names and PyTorch's rendezvous port through. "+

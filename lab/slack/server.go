@@ -110,6 +110,7 @@ func (o Options) withDefaults() Options {
 	if o.Users == nil {
 		o.Users = []User{
 			{ID: "U0ONCALL", Name: "oncall", RealName: "On-call engineer", Approver: true},
+			{ID: "U0PLATFORM", Name: "platform", RealName: "Platform lead", Approver: true},
 			{ID: "U0GUEST", Name: "guest", RealName: "Guest"},
 		}
 	}

@@ -69,7 +69,7 @@ func demo(ctx context.Context, out io.Writer, flags demoFlags) error {
 	began := time.Now()
 	say := speaker(out, began)
 	say("Everything runs on this machine. Simulated: GPU nodes, containers, NCCL and Slack's cloud. Real: Kubernetes, Temporal, gpumedic.")
-	lab, err := rig.Start(ctx, rig.Options{Dir: filepath.Join(flags.out, "lab"), Bin: flags.bin, Progress: say, Log: labLog(flags.out)})
+	lab, err := rig.Start(ctx, rig.Options{Dir: filepath.Join(flags.out, "lab"), Bin: flags.bin, Topology: scene.Topology, Progress: say, Log: labLog(flags.out)})
 	if err != nil {
 		return err
 	}
