@@ -44,9 +44,8 @@ type CheckTestRoomParams struct {
 }
 
 // CheckTestRoomResult says whether there is room. Room yes means that every node
-// can take a test pod now;
-// no means that some cannot, and Short lists them. Freed says whether stopping
-// the workload's own ranks would make the room.
+// can take a test pod now; no means that some cannot, and Short lists them. Freed
+// says whether stopping the workload's own ranks would make the room.
 type CheckTestRoomResult struct {
 	Room  incident.State `json:"room"`
 	Freed incident.State `json:"freed"`

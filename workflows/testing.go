@@ -86,8 +86,11 @@ func (s *story) commTest(ctx workflow.Context, purpose string, maxRounds int) (*
 		Incident: s.record.IncidentID, Purpose: purpose, Prefix: s.testPrefix(), Namespace: s.record.Target.Namespace,
 		Nodes: s.nodesToTest(purpose), Settings: settings, PodLabels: s.record.Workload.PodLabels,
 	}
-	if purpose == diagnoseTest && knows(ctx, testInTheStory) {
-		in.Prior = s.prior(ctx)
+	if knows(ctx, testInTheStory) {
+		in.Settings.ExpectedBusBWGBps, in.Settings.LocalBusBWGBps, _ = incident.ExpectedBusBW(in.Nodes, settings)
+		if purpose == diagnoseTest {
+			in.Prior = s.prior(ctx)
+		}
 	}
 	child := workflow.WithChildOptions(ctx, workflow.ChildWorkflowOptions{
 		WorkflowID:          s.record.IncidentID + "/comm-test/" + purpose,
