@@ -95,10 +95,10 @@ func judgePace(expected float64, tests []test) {
 	}
 	for i, t := range tests {
 		switch {
-		case t.failed || len(t.group) < 2 || t.busbw <= 0 || expected <= 0:
-		case t.busbw < slowShare*expected:
-			tests[i].pace = sluggish
-		case t.busbw > fullShare*expected:
+		case len(t.group) < 2 || t.busbw <= 0 || expected <= 0:
+		case t.busbw < slowShare*expected: // failed for no other reason, if it did
+			tests[i].failed, tests[i].pace = false, sluggish
+		case !t.failed && t.busbw > fullShare*expected:
 			tests[i].pace = full
 		}
 	}

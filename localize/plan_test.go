@@ -266,10 +266,30 @@ func TestSlowNodeIsFoundWithAndWithoutExpectation(t *testing.T) {
 	for name, expected := range map[string]float64{"expected": 370, "peers": 0} {
 		t.Run(name, func(t *testing.T) {
 			v, rounds := play(t, Input{Nodes: nodes, ExpectedGBps: expected}, &fabric{slow: slow})
-			if got := bad(v); got != "node gpu-09" {
+			if got := bad(v); got != "node gpu-09" || !strings.Contains(v.Why, "is slow") {
 				t.Errorf("got %q: %s\n%s", got, v.Why, transcript(rounds))
 			}
 		})
+	}
+}
+
+// TestSlowIsSlowWhoeverSaysSo: the test's own program calls a slow group failed.
+func TestSlowIsSlowWhoeverSaysSo(t *testing.T) {
+	site := newSite(cluster(4, 1))
+	tests := []test{
+		{group: group{0, 1}, failed: true, busbw: 40}, {group: group{2, 3}, failed: true}, {group: group{0, 2}, busbw: 365},
+		{group: group{1, 3}, failed: true, busbw: 370}, {group: group{1, 2}, busbw: 250}, {group: group{3}, busbw: 40},
+	}
+	judgePace(370, tests)
+	type judged struct {
+		failed bool
+		pace   pace
+	}
+	want := []judged{{false, sluggish}, {true, unmeasured}, {false, full}, {true, unmeasured}, {false, unmeasured}, {false, unmeasured}}
+	for i, w := range want {
+		if got := (judged{tests[i].failed, tests[i].pace}); got != w {
+			t.Errorf("test %d of %d nodes is %+v, want %+v", i, len(site.nodes), got, w)
+		}
 	}
 }
 
