@@ -131,7 +131,7 @@ func (s *story) followTest(ctx workflow.Context, purpose string, running workflo
 // earlier test left behind is not about this one.
 func (s *story) heardOfRound(ctx workflow.Context, progress CommTestProgress) {
 	rounds := s.testing.History
-	groups, err := steps.UnpackGroups(progress.Groups, s.record.Workload.Nodes)
+	groups, err := steps.UnpackGroups(progress.Groups, s.nodesToTest(s.testing.Purpose))
 	if err != nil || progress.Purpose != s.testing.Purpose || progress.Round != len(rounds)+1 {
 		return
 	}

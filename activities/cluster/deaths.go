@@ -197,7 +197,7 @@ func (a autopsy) diedFirst() incident.Finding {
 		finding.Why = "no rank ended with an error"
 		return finding
 	}
-	first, why := firstDeath(deaths, len(a.now.Ranks))
+	first, why := firstDeath(deaths, len(a.now.Ranks), a.at)
 	if first == nil {
 		finding.Why = why
 		return finding
@@ -229,10 +229,15 @@ func messageOf(d death) string {
 }
 
 // firstDeath picks the first of a wave, nil with the reason when none stands
-// out. The wave is in the order of time.
-func firstDeath(deaths []death, ranks int) (*death, string) {
+// out. The wave is in the order of time. A lone rank that ended by its own exit a
+// moment ago may be the first of many that lost a peer: it says nothing yet.
+func firstDeath(deaths []death, ranks int, now time.Time) (*death, string) {
 	first := &deaths[0]
 	if len(deaths) == 1 {
+		age := now.Sub(first.at)
+		if ranks > 1 && !first.byForce && age < leadByItself {
+			return nil, fmt.Sprintf("only %s has ended, %s ago and by its own exit; others may follow", first.who(), short(max(0, age)))
+		}
 		if ranks > 1 {
 			return first, fmt.Sprintf("none of the %d others has ended since", ranks-1)
 		}

@@ -95,6 +95,18 @@ func TestWhoDiedFirst(t *testing.T) {
 			ranks: []func(*corev1.Pod){died(30*time.Hour, 20*time.Hour, 1, "Error"), died(30*time.Hour, 20*time.Hour, 1, "Error"), nil, nil},
 			state: incident.No, subject: "job/llama-70b", failing: "0 of 4",
 		},
+		"a lone rank that ended by itself a moment ago": {
+			ranks: []func(*corev1.Pod){nil, died(10*m, 1*s, 1, "Error"), nil, nil},
+			state: incident.No, subject: "job/llama-70b", failing: "1 of 4",
+		},
+		"a lone rank that ended by itself a while ago": {
+			ranks: []func(*corev1.Pod){nil, died(10*m, 10*s, 1, "Error"), nil, nil},
+			state: incident.Yes, subject: "pod/llama-70b-1-aaaaa", value: "Error, exit 1", failing: "1 of 4",
+		},
+		"a lone rank that was killed a moment ago": {
+			ranks: []func(*corev1.Pod){nil, died(10*m, 1*s, 137, "OOMKilled"), nil, nil},
+			state: incident.Yes, subject: "pod/llama-70b-1-aaaaa", value: "OOMKilled, exit 137", failing: "1 of 4",
+		},
 		"a rank that ended well": {
 			ranks: []func(*corev1.Pod){died(10*m, 5*m, 0, "Completed"), nil, nil, nil},
 			state: incident.No, subject: "job/llama-70b", failing: "0 of 4",
