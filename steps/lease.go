@@ -37,7 +37,7 @@ type LeaseParams struct {
 	Ask bool `json:"ask,omitempty"`
 }
 
-// LeaseResult: Reasons say why the lease is not given.
+// LeaseResult is the answer: Reasons say why the lease is not given.
 type LeaseResult struct {
 	Granted bool     `json:"granted"`
 	Reasons []string `json:"reasons,omitempty"`
@@ -53,7 +53,7 @@ type ReleaseParams struct {
 	Isolated    bool   `json:"isolated"`
 }
 
-// ReleaseResult: Known is false when the governor had no such lease.
+// ReleaseResult is the answer: Known is false when the governor had no such lease.
 type ReleaseResult struct {
 	Known bool `json:"known"`
 }

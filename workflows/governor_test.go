@@ -101,8 +101,10 @@ func TestALeaseIsGivenOnceAndGivenBack(t *testing.T) {
 	if !ask(1, only).Granted || !ask(2, only).Granted {
 		t.Error("only asking took something out of the budget")
 	}
-	if !ask(1, nil).Granted || !ask(1, nil).Granted {
-		t.Error("the same lease asked for twice is not the same")
+	for range 2 {
+		if !ask(1, nil).Granted {
+			t.Error("the same lease asked for twice is not the same")
+		}
 	}
 	if result := ask(2, nil); result.Granted {
 		t.Error("two nodes of one leaf switch")

@@ -84,8 +84,6 @@ func add(to, more corev1.ResourceList) {
 type seating struct {
 	// taken counts the ranks on each node, by name.
 	taken map[string]int
-	// spare are nodes without ranks now on which one more fits.
-	spare []string
 	left  int
 }
 
