@@ -238,7 +238,7 @@ func (t *tally) observation() incident.Observation {
 		Signature: t.first.Signature,
 		Role:      t.first.Role,
 		Captures:  t.first.Captures,
-		Ranks:     ranges(slices.Sorted(maps.Keys(t.ranks))),
+		Ranks:     incident.Ranges(slices.Sorted(maps.Keys(t.ranks))),
 		RankCount: len(t.ranks),
 		Count:     t.lines,
 		FirstAt:   t.first.At,
@@ -277,22 +277,4 @@ func (r *Reading) over(o *incident.Observation) {
 	if r.Role != "" {
 		o.Role = r.Role
 	}
-}
-
-// ranges writes ascending numbers as "0-3,7".
-func ranges(numbers []int) string {
-	var parts []string
-	for i := 0; i < len(numbers); {
-		end := i
-		for end+1 < len(numbers) && numbers[end+1] == numbers[end]+1 {
-			end++
-		}
-		part := strconv.Itoa(numbers[i])
-		if end > i {
-			part += "-" + strconv.Itoa(numbers[end])
-		}
-		parts = append(parts, part)
-		i = end + 1
-	}
-	return strings.Join(parts, ",")
 }

@@ -83,11 +83,3 @@ func TestCollectorIsShared(t *testing.T) {
 		t.Errorf("the quoted line has %d bytes and ends with %q", len(got.Line), got.Line[len(got.Line)-6:])
 	}
 }
-
-func TestRanges(t *testing.T) {
-	for want, numbers := range map[string][]int{"": nil, "0": {0}, "0-1": {0, 1}, "0-3,7": {0, 1, 2, 3, 7}, "1,3,5-6": {1, 3, 5, 6}, "-1,4": {-1, 4}} {
-		if got := ranges(numbers); got != want {
-			t.Errorf("%v: got %q, want %q", numbers, got, want)
-		}
-	}
-}

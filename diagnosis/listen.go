@@ -2,7 +2,6 @@ package diagnosis
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -174,27 +173,16 @@ func absent(f facts, b *board) {
 			missing = append(missing, rank)
 		}
 	}
-	who := ranges(missing)
+	who := incident.Ranges(missing)
 	c.speak(text, weight, o.Signature, fmt.Sprintf("rank %s logged no time-out of its own, all the others waited", who))
 	c.accuse(weight, incident.Blamed{Kind: "rank", Names: strings.Split(who, ",")})
 }
 
-// inRanges reads what ranges wrote.
+// inRanges is the set of ranksIn.
 func inRanges(list string) map[int]bool {
 	out := map[int]bool{}
-	for part := range strings.SplitSeq(list, ",") {
-		from, to, isRange := strings.Cut(part, "-")
-		if !isRange {
-			to = from
-		}
-		first, err := strconv.Atoi(from)
-		last, err2 := strconv.Atoi(to)
-		if err != nil || err2 != nil {
-			continue
-		}
-		for rank := first; rank <= last; rank++ {
-			out[rank] = true
-		}
+	for _, rank := range ranksIn(list) {
+		out[rank] = true
 	}
 	return out
 }

@@ -159,7 +159,7 @@ func address(peer string) string {
 	return peer
 }
 
-// ranksIn reads what ranges wrote, in its order.
+// ranksIn reads what incident.Ranges wrote, in its order.
 func ranksIn(list string) []int {
 	var out []int
 	for part := range strings.SplitSeq(list, ",") {

@@ -48,9 +48,6 @@ func LabelOf(id string) (Label, bool) {
 	return Label{}, false
 }
 
-// Taxonomy returns the closed list of root causes.
-func Taxonomy() []Label { return append([]Label(nil), taxonomy...) }
-
 var taxonomy = []Label{
 	{"shm-too-small", "nccl-failure", "config",
 		"the container's /dev/shm is too small for NCCL segments or loader tensors",

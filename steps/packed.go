@@ -115,7 +115,7 @@ func packGroup(group incident.Group, at map[string]int) PackedGroup {
 		}
 		places = append(places, place)
 	}
-	return PackedGroup{ID: group.ID, At: runs(places)}
+	return PackedGroup{ID: group.ID, At: incident.Ranges(places)}
 }
 
 // PackGroups tells groups by the places of their nodes.
@@ -147,23 +147,6 @@ func UnpackGroups(groups []PackedGroup, nodes []incident.Node) ([]incident.Group
 		out = append(out, unpacked)
 	}
 	return out, nil
-}
-
-// runs writes numbers in their order, neighbours as "0-7".
-func runs(numbers []int) string {
-	var parts []string
-	for i := 0; i < len(numbers); {
-		end := i
-		for end+1 < len(numbers) && numbers[end+1] == numbers[end]+1 {
-			end++
-		}
-		part := strconv.Itoa(numbers[i])
-		if end > i {
-			part += "-" + strconv.Itoa(numbers[end])
-		}
-		parts, i = append(parts, part), end+1
-	}
-	return strings.Join(parts, ",")
 }
 
 // UnmarshalJSON reads the packed form.

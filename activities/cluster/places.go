@@ -2,8 +2,6 @@ package cluster
 
 import (
 	"slices"
-	"strconv"
-	"strings"
 
 	"gpumedic/incident"
 )
@@ -28,7 +26,7 @@ func places(workload incident.Workload) []incident.Placed {
 	for _, node := range sortedNames(indexes) {
 		slices.Sort(indexes[node])
 		slices.Sort(addresses[node])
-		out = append(out, incident.Placed{Node: node, Ranks: rankRanges(indexes[node]), PodIPs: slices.Compact(addresses[node])})
+		out = append(out, incident.Placed{Node: node, Ranks: incident.Ranges(indexes[node]), PodIPs: slices.Compact(addresses[node])})
 	}
 	return out
 }
@@ -40,21 +38,4 @@ func sortedNames[V any](m map[string]V) []string {
 	}
 	slices.Sort(names)
 	return names
-}
-
-// rankRanges writes ascending indexes as "0-3,7".
-func rankRanges(indexes []int) string {
-	var parts []string
-	for i := 0; i < len(indexes); {
-		end := i
-		for end+1 < len(indexes) && indexes[end+1] == indexes[end]+1 {
-			end++
-		}
-		part := strconv.Itoa(indexes[i])
-		if end > i {
-			part += "-" + strconv.Itoa(indexes[end])
-		}
-		parts, i = append(parts, part), end+1
-	}
-	return strings.Join(parts, ",")
 }
