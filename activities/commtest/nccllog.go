@@ -1,7 +1,6 @@
 package commtest
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -79,19 +78,8 @@ var (
 // stamps, in bounded memory. An error means that the log broke off.
 func readNCCL(r io.Reader) (ncclLog, error) {
 	var log ncclLog
-	lines := bufio.NewReaderSize(r, maxLine)
-	for {
-		line, err := readLine(lines)
-		if len(line) > 0 {
-			log.take(string(trimStamp(line)))
-		}
-		if errors.Is(err, io.EOF) {
-			return log, nil
-		}
-		if err != nil {
-			return log, err
-		}
-	}
+	err := eachLine(r, log.take)
+	return log, err
 }
 
 func (l *ncclLog) take(line string) {

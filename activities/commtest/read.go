@@ -109,17 +109,24 @@ var (
 // one pass and bounded memory. An error means that the log broke off.
 func Read(r io.Reader) (RankLog, error) {
 	var log RankLog
+	err := eachLine(r, log.take)
+	return log, err
+}
+
+// eachLine gives every line that is not empty, without the API server's time
+// stamp. An error means that the log broke off.
+func eachLine(r io.Reader, take func(line string)) error {
 	lines := bufio.NewReaderSize(r, maxLine)
 	for {
 		line, err := readLine(lines)
 		if len(line) > 0 {
-			log.take(string(trimStamp(line)))
+			take(string(trimStamp(line)))
 		}
 		if errors.Is(err, io.EOF) {
-			return log, nil
+			return nil
 		}
 		if err != nil {
-			return log, err
+			return err
 		}
 	}
 }

@@ -242,9 +242,10 @@ func leftovers(t *testing.T, name string) (string, bool) {
 	return strings.Join(left, ", "), len(left) == 0
 }
 
-func placesOf(t *testing.T, name string) []string {
+// placesOf are the nodes of the pods that a selector finds, sorted.
+func placesOf(t *testing.T, selector string) []string {
 	t.Helper()
-	pods, err := admin.CoreV1().Pods(namespace).List(context.Background(), metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + name})
+	pods, err := admin.CoreV1().Pods(namespace).List(context.Background(), metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -263,7 +264,7 @@ func TestAGroupLandsOnExactlyItsNodes(t *testing.T) {
 	if outcome.Result != incident.TestPass || outcome.Transport != "IB" || !outcome.Simulated {
 		t.Errorf("got %s over %q, simulated %v: %s", outcome.Result, outcome.Transport, outcome.Simulated, outcome.Why)
 	}
-	if diff := cmp.Diff(p.Group.Nodes, placesOf(t, p.Name)); diff != "" {
+	if diff := cmp.Diff(p.Group.Nodes, placesOf(t, batchv1.JobNameLabel+"="+p.Name)); diff != "" {
 		t.Errorf("places (-want +got):\n%s", diff)
 	}
 	if len(kept.files) != 4 || result.Index.Name != "commtest/ct-place/index.json" {

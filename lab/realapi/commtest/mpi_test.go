@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -177,16 +176,8 @@ func TestNCCLTestsThroughAnMPIJob(t *testing.T) {
 	if len(kept.files) != 2 || result.Index.Name != "commtest/ct-mpi/index.json" {
 		t.Errorf("kept %d files, index %q", len(kept.files), result.Index.Name)
 	}
-	pods, err := admin.CoreV1().Pods(namespace).List(context.Background(), metav1.ListOptions{LabelSelector: "gpumedic.io/comm-test-name=ct-mpi,gpumedic.io/comm-test-role=worker"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var places []string
-	for _, pod := range pods.Items {
-		places = append(places, pod.Spec.NodeName)
-	}
-	slices.Sort(places)
-	if diff := cmp.Diff(p.Group.Nodes, places); diff != "" {
+	workers := "gpumedic.io/comm-test-name=ct-mpi,gpumedic.io/comm-test-role=worker"
+	if diff := cmp.Diff(p.Group.Nodes, placesOf(t, workers)); diff != "" {
 		t.Errorf("places (-want +got):\n%s", diff)
 	}
 	job, err := adminObjects.Resource(mpiJobs).Namespace(namespace).Get(context.Background(), "ct-mpi", metav1.GetOptions{})
