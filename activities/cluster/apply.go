@@ -164,34 +164,49 @@ func stamped(change incident.ObjectChange, operation string) (*unstructured.Unst
 // applyFields sets the change's fields by server-side apply, fenced by the
 // uid and resource version that were read.
 func (h *Hands) applyFields(ctx context.Context, operation string, change incident.ObjectChange) (bool, error) {
-	live, err := h.liveObject(ctx, change)
-	if err != nil {
-		return false, err
+	c, err := h.compare(ctx, operation, change, "applying")
+	if c.done || err != nil {
+		return c.done, err
 	}
-	if live == nil {
-		fault := incident.Faultf(incident.Missing, nil, "applying %s: it is gone", nameOf(change))
+	if c.changed != "" {
+		return false, void(c.changed, "applying %s", nameOf(change))
+	}
+	return false, h.patchFenced(ctx, change, c.live, c.manifest)
+}
+
+// comparison is an object as it stands beside the change that is wanted of it.
+type comparison struct {
+	live, manifest *unstructured.Unstructured
+	// done: an earlier attempt of the same operation made the change.
+	done bool
+	// changed says what is otherwise than when the plan was made; "" = nothing.
+	changed string
+}
+
+// compare looks at an object before it is changed; doing is for errors.
+func (h *Hands) compare(ctx context.Context, operation string, change incident.ObjectChange, doing string) (c comparison, err error) {
+	if c.live, err = h.liveObject(ctx, change); err != nil {
+		return c, err
+	}
+	if c.live == nil {
+		fault := incident.Faultf(incident.Missing, nil, "%s %s: it is gone", doing, nameOf(change))
 		fault.Next = "make a new plan"
-		return false, fault
+		return c, fault
 	}
-	manifest, err := stamped(change, operation)
+	if c.manifest, err = stamped(change, operation); err != nil {
+		return c, err
+	}
+	now, err := readFields(c.live.Object, change.Fields)
 	if err != nil {
-		return false, err
+		return c, incident.Faultf(incident.Invalid, err, "reading %s", nameOf(change))
 	}
-	now, err := readFields(live.Object, change.Fields)
-	if err != nil {
-		return false, incident.Faultf(incident.Invalid, err, "reading %s", nameOf(change))
+	if c.done, err = appliedAlready(operation, change, c.live, c.manifest, now); c.done || err != nil {
+		return c, err
 	}
-	if done, err := appliedAlready(operation, change, live, manifest, now); done || err != nil {
-		return done, err
+	if c.changed, err = changedSince(change, c.live, now); err != nil {
+		return c, incident.Faultf(incident.Invalid, err, "reading the plan for %s", nameOf(change))
 	}
-	changed, err := changedSince(change, live, now)
-	if err != nil {
-		return false, incident.Faultf(incident.Invalid, err, "reading the plan for %s", nameOf(change))
-	}
-	if changed != "" {
-		return false, void(changed, "applying %s", nameOf(change))
-	}
-	return false, h.patchFenced(ctx, change, live, manifest)
+	return c, nil
 }
 
 // appliedAlready recognises the work of an earlier attempt by its mark. A

@@ -50,34 +50,14 @@ func isolateChange(node corev1.Node, incidentID string) (incident.ObjectChange, 
 // isolate takes a node out of service once: cordon, taint and mark are one
 // write.
 func (h *Hands) isolate(ctx context.Context, operation string, change incident.ObjectChange) (bool, error) {
-	live, err := h.liveObject(ctx, change)
-	if err != nil {
-		return false, err
+	c, err := h.compare(ctx, operation, change, "isolating")
+	if c.done || err != nil {
+		return c.done, err
 	}
-	if live == nil {
-		fault := incident.Faultf(incident.Missing, nil, "isolating %s: it is gone", nameOf(change))
-		fault.Next = "make a new plan"
-		return false, fault
-	}
-	manifest, err := stamped(change, operation)
-	if err != nil {
-		return false, err
-	}
-	now, err := readFields(live.Object, change.Fields)
-	if err != nil {
-		return false, incident.Faultf(incident.Invalid, err, "reading %s", nameOf(change))
-	}
-	if done, err := appliedAlready(operation, change, live, manifest, now); done || err != nil {
-		return done, err
-	}
-	changed, err := changedSince(change, live, now)
-	if err != nil {
-		return false, incident.Faultf(incident.Invalid, err, "reading the plan for %s", nameOf(change))
-	}
-	if others := append(actedOn(live), changed); strings.Join(others, "") != "" {
+	if others := append(actedOn(c.live), c.changed); strings.Join(others, "") != "" {
 		return false, void(strings.Trim(strings.Join(others, "; "), "; "), "isolating %s", nameOf(change))
 	}
-	patch, err := isolatePatch(live, manifest, operation)
+	patch, err := isolatePatch(c.live, c.manifest, operation)
 	if err != nil {
 		return false, incident.Faultf(incident.Internal, err, "encoding the change of %s", nameOf(change))
 	}
@@ -134,32 +114,24 @@ func (h *Hands) patchNode(ctx context.Context, change incident.ObjectChange, pat
 // undoIsolate puts a node back into service, when nobody else has a hand on
 // it since. What somebody else did to the node stays.
 func (h *Hands) undoIsolate(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (undone, error) {
-	live, err := h.liveObject(ctx, change)
-	if err != nil {
-		return undone{}, err
+	s, err := h.lookBack(ctx, change, before)
+	if s.live == nil || err != nil {
+		return undone{whole: err == nil, found: s.gone}, err
 	}
-	if live == nil || string(live.GetUID()) != change.UID {
-		return undone{whole: true, found: nameOf(change) + " is gone, and the change with it"}, nil
-	}
-	was, ours, now, err := threeSides(change, before, live)
-	if err != nil {
-		return undone{}, incident.Faultf(incident.Invalid, err, "reading what to undo of %s", nameOf(change))
-	}
-	left := was.differences(now, change.Fields)
-	if live.GetAnnotations()[steps.OperationAnnotation] != operation {
-		one := notOurs(change, now, left)
+	if s.live.GetAnnotations()[steps.OperationAnnotation] != operation {
+		one := notOurs(change, s.now, s.left)
 		// Mark, cordon and taint are one write: without mark and taint nothing is ours.
-		one.whole = one.whole || !sameValue(now[isolatedFields[1]], ours[isolatedFields[1]])
+		one.whole = one.whole || !sameValue(s.now[isolatedFields[1]], s.ours[isolatedFields[1]])
 		return one, nil
 	}
-	edited := describeFields(now, ours.differences(now, change.Fields))
-	if others := append(edited, actedOn(live)...); len(others) > 0 && len(left) > 0 {
+	edited := describeFields(s.now, s.ours.differences(s.now, change.Fields))
+	if others := append(edited, actedOn(s.live)...); len(others) > 0 && len(s.left) > 0 {
 		return undone{found: fmt.Sprintf("%s is in somebody else's hands since and is left as it is: %s", nameOf(change), strings.Join(others, ", "))}, nil
 	}
-	if _, err := h.patchNode(ctx, change, restorePatch(live, was), nil); err != nil {
+	if _, err := h.patchNode(ctx, change, restorePatch(s.live, s.was), nil); err != nil {
 		return undone{}, err
 	}
-	return h.lookAgain(ctx, change, was)
+	return h.lookAgain(ctx, change, s.was)
 }
 
 // restorePatch puts cordon and taint back to what they were and takes our mark

@@ -139,28 +139,48 @@ func content(object map[string]any) map[string]any {
 
 // undoFields puts the touched fields back, if their values are still ours.
 func (h *Hands) undoFields(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (undone, error) {
+	s, err := h.lookBack(ctx, change, before)
+	if s.live == nil || err != nil {
+		return undone{whole: err == nil, found: s.gone}, err
+	}
+	if s.live.GetAnnotations()[steps.OperationAnnotation] != operation {
+		return notOurs(change, s.now, s.left), nil // never applied, or undone by an earlier attempt
+	}
+	if edited := s.ours.differences(s.now, change.Fields); len(edited) > 0 && len(s.left) > 0 {
+		return undone{found: fmt.Sprintf("%s was edited since and is left as it is: %s", nameOf(change), strings.Join(describeFields(s.now, edited), ", "))}, nil
+	}
+	if err := h.putBack(ctx, change, s.live, s.was); err != nil {
+		return undone{}, err
+	}
+	return h.lookAgain(ctx, change, s.was)
+}
+
+// undoing holds a changed object's fields as they were, as we set them and as they
+// are; left names those that are not as they were.
+type undoing struct {
+	// live is nil when the object is gone, and then gone says so.
+	live           *unstructured.Unstructured
+	gone           string
+	was, ours, now fieldValues
+	left           []string
+}
+
+// lookBack looks at an object before its change is undone.
+func (h *Hands) lookBack(ctx context.Context, change incident.ObjectChange, before incident.ObjectSnapshot) (s undoing, err error) {
 	live, err := h.liveObject(ctx, change)
 	if err != nil {
-		return undone{}, err
+		return s, err
 	}
 	if live == nil || string(live.GetUID()) != change.UID {
-		return undone{whole: true, found: nameOf(change) + " is gone, and the change with it"}, nil
+		s.gone = nameOf(change) + " is gone, and the change with it"
+		return s, nil
 	}
-	was, ours, now, err := threeSides(change, before, live)
-	if err != nil {
-		return undone{}, incident.Faultf(incident.Invalid, err, "reading what to undo of %s", nameOf(change))
+	s.live = live
+	if s.was, s.ours, s.now, err = threeSides(change, before, live); err != nil {
+		return s, incident.Faultf(incident.Invalid, err, "reading what to undo of %s", nameOf(change))
 	}
-	left := was.differences(now, change.Fields)
-	if live.GetAnnotations()[steps.OperationAnnotation] != operation {
-		return notOurs(change, now, left), nil // never applied, or undone by an earlier attempt
-	}
-	if edited := ours.differences(now, change.Fields); len(edited) > 0 && len(left) > 0 {
-		return undone{found: fmt.Sprintf("%s was edited since and is left as it is: %s", nameOf(change), strings.Join(describeFields(now, edited), ", "))}, nil
-	}
-	if err := h.putBack(ctx, change, live, was); err != nil {
-		return undone{}, err
-	}
-	return h.lookAgain(ctx, change, was)
+	s.left = s.was.differences(s.now, change.Fields)
+	return s, nil
 }
 
 // threeSides reads the fields as they were, as we set them and as they are.
