@@ -1,6 +1,10 @@
 package localize
 
-import "gpumedic/incident"
+import (
+	"slices"
+
+	"gpumedic/incident"
+)
 
 const (
 	// A node is given up when its tests could not be run so often, the last one
@@ -183,27 +187,12 @@ func (s *state) unanswered() int {
 	return count
 }
 
-// errorsOf counts how often exactly this group could not be run.
+// errorsOf counts how often in a row exactly this group could not be run.
 func (s *state) errorsOf(g group) int {
-	count := 0
-	for _, node := range g[:1] {
-		if b := s.stuck[node]; b.times > 0 && equal(b.last, g) {
-			count = b.times
-		}
+	if b := s.stuck[g[0]]; slices.Equal(b.last, g) {
+		return b.times
 	}
-	return count
-}
-
-func equal(a, b group) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
+	return 0
 }
 
 // lastError is why the last test that could not be run was not.

@@ -131,26 +131,26 @@ func (s *state) search() Step {
 	case s.spent():
 		return s.outOfBudget(certain)
 	default:
-		return s.next(open, decided)
+		return s.next(certain, open, decided)
 	}
 }
 
 // next is the round that settles most: what is believed is proved, who was not
 // tested is, and what could not be run is tried again.
-func (s *state) next(open group, decided bool) Step {
+func (s *state) next(certain []part, open group, decided bool) Step {
 	var groups []group
 	if len(open) > 0 {
-		groups = s.proof(open)
+		groups = s.proof(certain, open)
 	}
-	if len(groups) == 0 && s.infraOpen(s.certain()) {
+	if len(groups) == 0 && s.infraOpen(certain) {
 		groups = s.runnable(s.infraProof())
 	}
 	if len(groups) == 0 && !decided {
-		groups = s.wanted(s.certain())
+		groups = s.wanted(certain)
 	}
 	groups = lend(groups, s.retries(groups))
 	if len(groups) == 0 {
-		return s.stuckBetween(open, decided)
+		return s.stuckBetween(certain, open, decided)
 	}
 	return s.round(groups)
 }

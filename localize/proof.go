@@ -105,8 +105,8 @@ func common(a, b group) int {
 
 // proof is the round that would prove what is believed already: each with a
 // partner, everybody else together; empty when no partners are left.
-func (s *state) proof(open group) []group {
-	if links := s.linksToProve(); len(links) > 0 {
+func (s *state) proof(certain []part, open group) []group {
+	if links := s.linksToProve(certain); len(links) > 0 {
 		return links
 	}
 	pairs := slices.DeleteFunc(s.pairUp(s.free(open)), func(g group) bool { return s.met[ascendingPair(g[0], g[1])] })
@@ -123,9 +123,9 @@ func (s *state) proof(open group) []group {
 }
 
 // linksToProve are links that are sure to be bad and were not yet tested alone.
-func (s *state) linksToProve() []group {
+func (s *state) linksToProve(certain []part) []group {
 	var list []group
-	for _, p := range s.certain() {
+	for _, p := range certain {
 		if p.place == atLink && !s.met[ascendingPair(int(p.a), int(p.b))] && len(without(group{int(p.a), int(p.b)}, list)) == 2 {
 			list = append(list, ascending(int(p.a), int(p.b)))
 		}

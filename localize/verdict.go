@@ -156,8 +156,7 @@ func (s *state) outOfBudget(certain []part) Step {
 
 // stuckBetween ends when no further test would help: with what is certain when
 // nobody else is seriously suspected.
-func (s *state) stuckBetween(open group, decided bool) Step {
-	certain := s.certain()
+func (s *state) stuckBetween(certain []part, open group, decided bool) Step {
 	switch {
 	case decided:
 		return s.inconclusive("nobody is left to prove it with: " + s.names())
