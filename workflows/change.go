@@ -243,10 +243,17 @@ func (g *saga) needsStop() bool {
 }
 
 func (g *saga) workload() steps.WorkloadParams {
-	s := g.story
+	params := g.story.ranksOf(g.plan)
+	params.Unheard = g.unheard()
+	return params
+}
+
+// ranksOf names the workload of a plan, for the steps that stop and start its
+// ranks.
+func (s *story) ranksOf(plan incident.Plan) steps.WorkloadParams {
 	return steps.WorkloadParams{
-		Incident: s.record.IncidentID, OperationID: s.operationID(g.plan.Remedy) + "/ranks",
-		Target: g.plan.Target, TargetUID: g.plan.TargetUID, Unheard: g.unheard(),
+		Incident: s.record.IncidentID, OperationID: s.operationID(plan.Remedy) + "/ranks",
+		Target: plan.Target, TargetUID: plan.TargetUID,
 	}
 }
 

@@ -9,11 +9,6 @@ import (
 	"gpumedic/steps"
 )
 
-// leaseBeforeChange is the version from which a change asks the governor for a
-// lease first. Incidents that were open before it have made their commands
-// without.
-const leaseBeforeChange = "lease-before-change"
-
 // budget asks whether the governor would let a plan isolate its nodes, so that
 // nobody is asked to approve what will be refused. Doubt is a reason against.
 func (s *story) budget(ctx workflow.Context, plan incident.Plan) []string {
@@ -51,7 +46,7 @@ func (s *story) leaseParams(plan incident.Plan) steps.LeaseParams {
 // and the approval somebody else has used the budget, or works on the target.
 func (g *saga) lease(ctx workflow.Context) bool {
 	s := g.story
-	if workflow.GetVersion(ctx, leaseBeforeChange, workflow.DefaultVersion, 1) == workflow.DefaultVersion {
+	if !knows(ctx, leaseBeforeChange) {
 		return true
 	}
 	g.leased = true // before it is asked for: an answer may get lost on its way
@@ -68,18 +63,22 @@ func (g *saga) lease(ctx workflow.Context) bool {
 	return false
 }
 
-// release gives the lease back in every ending, on a context that no
-// cancellation reaches. Nodes that may still be isolated go on counting.
+// release gives the lease back in every ending. Nodes that may still be isolated
+// go on counting.
 func (g *saga) release(ctx workflow.Context) {
 	if !g.leased {
 		return
 	}
+	g.story.giveBack(ctx, g.plan, g.applied, g.applied && !g.undoneWholly())
+}
+
+// giveBack returns the lease of a plan, on a context that no cancellation reaches.
+func (s *story) giveBack(ctx workflow.Context, plan incident.Plan, applied, isolated bool) {
 	last, done := workflow.NewDisconnectedContext(ctx)
 	defer done()
-	s := g.story
 	params := steps.ReleaseParams{
-		Incident: s.record.IncidentID, Cluster: g.plan.Target.Cluster, OperationID: s.operationID(g.plan.Remedy),
-		Applied: g.applied, Isolated: g.applied && !g.undoneWholly(),
+		Incident: s.record.IncidentID, Cluster: plan.Target.Cluster, OperationID: s.operationID(plan.Remedy),
+		Applied: applied, Isolated: isolated,
 	}
 	if _, err := call[steps.ReleaseResult](last, steps.ReleaseLease, params); err != nil {
 		s.trouble(last, "giving the lease back; the governor frees it when it finds the incident closed", err)

@@ -185,11 +185,7 @@ func TestADeadIncidentsLeaseIsFreed(t *testing.T) {
 // governorAlone is a Temporal that skips time, with a governor.
 func governorAlone(t *testing.T, find func(steps.FindHolderParams) (steps.FindHolderResult, error)) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
-	var suite testsuite.WorkflowTestSuite
-	suite.SetLogger(quiet{hclog.NewNullLogger()})
-	env := suite.NewTestWorkflowEnvironment()
-	env.SetStartTime(start)
-	env.SetTestTimeout(20 * time.Second)
+	env := timeless()
 	workflows.Register(env)
 	env.RegisterActivityWithOptions(func(_ context.Context, p steps.FindHolderParams) (steps.FindHolderResult, error) { return find(p) },
 		activity.RegisterOptions{Name: steps.FindHolder})

@@ -29,19 +29,9 @@ func (p *pause) lease(ctx workflow.Context) bool {
 	return false
 }
 
-// release gives the lease back, on a context that no cancellation reaches. An
-// answer may have got lost on its way, so it is also given back when none came.
-func (p *pause) release(ctx workflow.Context) {
-	s := p.story
-	last, done := workflow.NewDisconnectedContext(ctx)
-	defer done()
-	params := steps.ReleaseParams{
-		Incident: s.record.IncidentID, Cluster: p.plan.Target.Cluster, OperationID: s.operationID(p.plan.Remedy), Applied: p.stopped,
-	}
-	if _, err := call[steps.ReleaseResult](last, steps.ReleaseLease, params); err != nil {
-		s.trouble(last, "giving the lease back; the governor frees it when it finds the incident closed", err)
-	}
-}
+// release gives the lease back. An answer may have got lost on its way, so it is
+// also given back when none came.
+func (p *pause) release(ctx workflow.Context) { p.story.giveBack(ctx, p.plan, p.stopped, false) }
 
 // snapshot keeps what the stop will touch. False ends it: the target is not
 // the one that people agreed about, or nothing could be kept.
@@ -101,10 +91,4 @@ func (p *pause) end(ctx workflow.Context) {
 	s.stops = append(s.stops, p.done)
 }
 
-func (p *pause) workload() steps.WorkloadParams {
-	s := p.story
-	return steps.WorkloadParams{
-		Incident: s.record.IncidentID, OperationID: s.operationID(p.plan.Remedy) + "/ranks",
-		Target: p.plan.Target, TargetUID: p.plan.TargetUID,
-	}
-}
+func (p *pause) workload() steps.WorkloadParams { return p.story.ranksOf(p.plan) }

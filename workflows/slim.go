@@ -31,8 +31,8 @@ func told(outcomes []incident.Outcome) []GroupDone {
 }
 
 // kept is a test's rounds as the record has them: the nodes of an outcome are
-// those of its group, one log of a test that did not pass leads to the others, what a test proves is said
-// once, and only the curves that a report draws remain.
+// those of its group, one log of a test that did not pass leads to the others,
+// what a test proves is said once, and only the curves that a report draws remain.
 func kept(rounds []incident.Round) []incident.Round {
 	largest := largestSweeps(rounds)
 	proved := ""

@@ -14,6 +14,8 @@ const (
 	// hears of its rounds, takes its verdict for findings and, when nothing
 	// crosses nodes, asks its checks again.
 	testInTheStory = "comm test in the story"
+	// leaseBeforeChange: a change asks the governor for a lease first.
+	leaseBeforeChange = "lease-before-change"
 )
 
 // knows says whether this run has a change: runs that passed this point

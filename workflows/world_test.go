@@ -163,13 +163,19 @@ func play[P, R any](w *world, env registry, name string, fn func() func(P) (R, e
 // environment is a Temporal that skips time, with this world behind it.
 func (w *world) environment(t *testing.T) *testsuite.TestWorkflowEnvironment {
 	t.Helper()
+	env := timeless()
+	env.SetStartWorkflowOptions(startOptions(target))
+	w.register(env)
+	return env
+}
+
+// timeless is a Temporal that skips time, with nothing in it yet.
+func timeless() *testsuite.TestWorkflowEnvironment {
 	var suite testsuite.WorkflowTestSuite
 	suite.SetLogger(quiet{hclog.NewNullLogger()})
 	env := suite.NewTestWorkflowEnvironment()
 	env.SetStartTime(start)
 	env.SetTestTimeout(20 * time.Second)
-	env.SetStartWorkflowOptions(startOptions(target))
-	w.register(env)
 	return env
 }
 

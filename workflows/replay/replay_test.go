@@ -12,7 +12,6 @@ import (
 	commonpb "go.temporal.io/api/common/v1"
 	enums "go.temporal.io/api/enums/v1"
 	historypb "go.temporal.io/api/history/v1"
-	"go.temporal.io/sdk/client"
 
 	"gpumedic/incident"
 	"gpumedic/steps"
@@ -38,16 +37,7 @@ func TestPromise8RecordedHistoriesReplayTheSame(t *testing.T) {
 // read gives a fresh copy of a recorded history.
 func read(t *testing.T, name string) *historypb.History {
 	t.Helper()
-	file, err := os.Open(filepath.Join("testdata", name+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	history, err := client.HistoryFromJSON(file, client.HistoryJSONOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return history
+	return historyIn(t, filepath.Join("testdata", name+".json"))
 }
 
 // event finds the first event of a type whose text has a part.
