@@ -2,6 +2,7 @@ package localize
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"gpumedic/incident"
@@ -16,14 +17,15 @@ type Input struct {
 	// ExpectedGBps is the bus bandwidth of a healthy group; 0 = unknown, then
 	// groups are compared with each other.
 	ExpectedGBps float64
-	// MaxRounds is the budget; 0 means DefaultMaxRounds. With 1 all nodes are
+	// MaxRounds is the budget; 0 means DefaultMaxRounds of the site. With 1 all nodes are
 	// tested together once; a pass is then called clean.
 	MaxRounds int
 }
 
-// DefaultMaxRounds is enough for a bad link among a thousand nodes, which takes
-// a round for every bit and a half.
-const DefaultMaxRounds = 40
+// DefaultMaxRounds is the budget for a site of so many nodes: enough for what
+// takes longest, a bad link or nodes that fail now and then, which is about five
+// rounds for every doubling of the site. It is 17 for two nodes, 62 for a thousand.
+func DefaultMaxRounds(nodes int) int { return 12 + 5*bits.Len(uint(max(0, nodes-1))) }
 
 // errorsInARow is after how many rounds without any answer we give up: one
 // retry.
@@ -82,7 +84,7 @@ func (s *state) budget() int {
 	if s.in.MaxRounds > 0 {
 		return s.in.MaxRounds
 	}
-	return DefaultMaxRounds
+	return DefaultMaxRounds(len(s.site.nodes))
 }
 
 func (s *state) spent() bool { return len(s.rounds) >= s.budget() }
@@ -126,7 +128,7 @@ func (s *state) search() Step {
 	certain := s.certain()
 	decided := s.decided(certain)
 	switch open := s.unproven(certain); {
-	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain):
+	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain) && len(s.switchProof(certain)) == 0:
 		return s.convict(certain)
 	case s.spent():
 		return s.outOfBudget(certain)
@@ -141,6 +143,9 @@ func (s *state) next(certain []part, open group, decided bool) Step {
 	var groups []group
 	if len(open) > 0 {
 		groups = s.proof(certain, open)
+	}
+	if len(groups) == 0 {
+		groups = s.switchProof(certain)
 	}
 	if len(groups) == 0 && s.infraOpen(certain) {
 		groups = s.runnable(s.infraProof())
@@ -165,11 +170,16 @@ func (s *state) wanted(certain []part) []group {
 	if s.doubtful(certain) && len(others) > 0 && (len(certain) == 0 || s.belief.forecast().gain(others) >= leastBits) {
 		return others
 	}
-	groups := s.best()
-	if len(groups) == 0 && len(certain) == 0 && !s.allPassed(cleanPasses) {
+	if groups := s.best(); len(groups) > 0 {
+		return groups
+	}
+	// Nothing else is left to ask: once more all others together, if that may
+	// still show anything.
+	rest := s.belief.apart(certain, s.hidden(certain))
+	if rest <= leftOpen && !s.allPassed(certain) || len(certain) > 0 && len(others) > 0 && s.belief.forecast().gain(others) >= hintOfBits {
 		return others
 	}
-	return groups
+	return nil
 }
 
 // doubtful: it may well be that nothing else is bad, and nobody stands out.
