@@ -82,7 +82,9 @@ type Domain struct {
 // ObjectChange is one object and what is to be done to it.
 type ObjectChange struct {
 	// Verb is "create" (the object must not exist, or be ours), "apply"
-	// (server-side apply of only the fields in Manifest, without force),
+	// (server-side apply of only the fields in Manifest, without force), "replace"
+	// (the object is deleted under its UID and created again as in Manifest,
+	// because its kind does not let the fields be changed; the original is kept),
 	// "isolate" (cordon and taint of a node as in Manifest, all other taints
 	// left alone) or "evict" (of a pod, through the eviction API).
 	Verb       string `json:"verb"`
@@ -109,6 +111,14 @@ type Wanted struct {
 	Transport string `json:"transport,omitempty"`
 	// CommTest says that a communication test must pass.
 	CommTest bool `json:"comm_test"`
+	// PastStep is the training step that every rank must pass, because that is
+	// where it used to die; 0 = any progress counts. Recurrences is how many times
+	// that distance must be passed where it died again and again; 0 means 1.
+	PastStep    int `json:"past_step,omitempty"`
+	Recurrences int `json:"recurrences,omitempty"`
+	// InputWaitBelow is the share of a step that waiting for input may take, as the
+	// ranks' own logs tell it; 0 = it is not asked.
+	InputWaitBelow float64 `json:"input_wait_below,omitempty"`
 }
 
 // Seal returns the plan with its hash over everything else in it.

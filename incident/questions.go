@@ -43,4 +43,33 @@ const (
 
 	// Room for the communication test. It is asked only where there is none.
 	RanksHoldGPUs = "ranks-hold-gpus" // stopping the job's own ranks would make the room
+
+	// Memory of GPUs and hosts (D1, G1). The arithmetic is in the sentence.
+	GPUMemoryFull     = "gpu-memory-full"     // subject "pod/NAME"; value "97 %" of used + free + reserved framebuffer
+	GPUMemoryGrowing  = "gpu-memory-growing"  // use grew over the window without falling back; value "1.2 GiB/h"
+	GPUForeignProcess = "gpu-foreign-process" // a process that is not the pod's holds memory of its GPU; value "61 GiB"; the sentence names its owner
+	GPUSliced         = "gpu-sliced"          // the pods got a slice (MIG, time-slicing); value "nvidia.com/mig-1g.10gb"
+	HostMemoryKilled  = "host-memory-killed"  // a container was OOMKilled (exit 137), or its pod evicted for memory; value is its limit
+	NodeMemoryShort   = "node-memory-short"   // subject "node/NAME"; MemoryPressure, or evictions for memory
+	ShmSmall          = "shm-small"           // /dev/shm is the runtime's 64 MiB or a smaller volume than the loader needs; value is its size
+	AllocatorSet      = "allocator-set"       // an allocator's settings are in the environment; value is them
+	KnobsDeclared     = "knobs-declared"      // the owner declares what may be turned; value "micro-batch, accumulation"
+	LargerGPUFree     = "larger-gpu-free"     // nodes with a larger GPU product have room for every rank; value is the product
+
+	// Input of data (P1-P5, G1).
+	GPUsIdle          = "gpus-idle"           // utilisation is low while the ranks run; value "12 %"
+	InputWaits        = "input-waits"         // steps wait for input; value is the share of a step, "78 %"
+	IOWaitHigh        = "io-wait-high"        // the nodes' CPUs wait for storage; value "35 %"
+	CPUSaturated      = "cpu-saturated"       // the ranks use all the CPU they may; value "98 % of 8 CPUs"
+	VolumeUnbound     = "volume-unbound"      // subject "pvc/NAME"; a claim is pending or lost
+	VolumeMountFails  = "volume-mount-fails"  // FailedMount, FailedAttachVolume; value is the reason
+	VolumeFull        = "volume-full"         // bytes or inodes; value "99 % of inodes"
+	VolumeClassSlow   = "volume-class-slow"   // the claim's class is a slow one and a faster one exists; value "standard-hdd, faster: premium-ssd"
+	StorageSlow       = "storage-slow"        // measured by the probe: value "41 MB/s, 38 ms"
+	SmallFilesSlow    = "small-files-slow"    // large reads are quick, many small ones are not
+	CacheCold         = "cache-cold"          // a cache is declared and was empty or missed; value is its directory
+	CacheMissing      = "cache-missing"       // no cache is declared for a remote dataset
+	LoaderWorkersFew  = "loader-workers-few"  // value "0 workers of 8 CPUs"
+	LoaderWorkersDie  = "loader-workers-die"  // a worker was killed; the sentence says by what
+	PreprocessingFail = "preprocessing-fails" // a job that prepares the data fails or lags
 )

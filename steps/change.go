@@ -23,6 +23,14 @@ const (
 	// of the ranks, which always follows the test.
 	StopForTest = "stop-for-test"
 	IsolateNode = "isolate-node"
+	// These change the pod template, and with it restart the ranks.
+	SetAllocator  = "set-allocator"      // PYTORCH_ALLOC_CONF and its like: expandable segments
+	TurnKnobs     = "turn-knobs"         // declared knobs: micro-batch down and accumulation up, precision, loader workers
+	RaiseMemory   = "raise-memory-limit" // of the container that was OOMKilled
+	RaiseShm      = "raise-shm"          // /dev/shm as a memory volume, counted into the memory limit
+	LargerGPU     = "move-to-larger-gpu" // node selector
+	CacheDataset  = "cache-dataset"      // an init container that warms a local cache, and its directory in the environment
+	FasterStorage = "faster-storage"     // new claim, copy job, switch
 	ReplaceRank = "replace-rank"
 )
 

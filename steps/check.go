@@ -15,6 +15,13 @@ const (
 	CheckRDMA      = "check-rdma"      // D5
 	CheckRankLogs  = "check-rank-logs" // D6
 	AwaitRanks     = "await-ranks"
+
+	CheckGPUMetrics  = "check-gpu-metrics"  // G1, from a Prometheus: there is no node agent yet
+	CheckDataMetrics = "check-data-metrics" // P2
+	CheckCapacity    = "check-capacity"     // G3, G4
+	CheckMemory      = "check-memory"       // D1: limits, last terminations, /dev/shm, slices, knobs
+	CheckVolumes     = "check-volumes"      // P1, P4
+	CheckLoading     = "check-loading"      // P2 from logs, P3, P5
 )
 
 // CheckParams is the input of every check.
