@@ -31,7 +31,7 @@ const (
 	LargerGPU     = "move-to-larger-gpu" // node selector
 	CacheDataset  = "cache-dataset"      // an init container that warms a local cache, and its directory in the environment
 	FasterStorage = "faster-storage"     // new claim, copy job, switch
-	ReplaceRank = "replace-rank"
+	ReplaceRank   = "replace-rank"
 )
 
 // IsolatedTaint is the key of the taint of a node that gpumedic took out of
