@@ -13,7 +13,7 @@ const (
 	sure = 0.99
 	// openShare is how likely it may be that anything else is bad too, cleanShare
 	// that anything is when nobody is blamed: that ends the search for the cause.
-	openShare, cleanShare = 0.15, 0.05
+	openShare, cleanShare = 0.15, 0.12
 	// leftOpen is the same when no test could tell any more, or none may be run.
 	leftOpen = 0.25
 	// With doubt that anything is bad, and nobody who stands out, all nodes are
