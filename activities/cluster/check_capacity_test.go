@@ -69,7 +69,8 @@ func TestCheckCapacityUnexposed(t *testing.T) {
 		for i := range 20 {
 			objects = append(objects, testNode(i, h100(8, 7)))
 		}
-		found := all(newWorld(t, objects...).checked(t, newWorld(t, objects...).CheckCapacity), incident.GPUsUnexposed)
+		w := newWorld(t, objects...)
+		found := all(w.checked(t, w.CheckCapacity), incident.GPUsUnexposed)
 		if len(found) != 16 {
 			t.Fatalf("%d findings", len(found))
 		}
