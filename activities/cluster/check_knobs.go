@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
 	"gpumedic/incident"
+	"gpumedic/knobs"
 )
 
 // declaration is a text that declares knobs, and the object that carries it.
@@ -31,8 +30,8 @@ func (s scene) declared() declaration {
 
 // knobs are the declared ones, none where the declaration is broken.
 func (s scene) knobs() []incident.Knob {
-	knobs, _ := readKnobs(s.declared().text) // knobsDeclared says what is wrong
-	return knobs
+	declared, _ := knobs.Parse(s.declared().text) // knobsDeclared says what is wrong
+	return declared
 }
 
 // knobsDeclared names the roles that the owner lets be turned.
@@ -45,34 +44,16 @@ func (s scene) knobsDeclared() incident.Finding {
 		return finding
 	}
 	finding.Evidence = found.evidence
-	knobs, err := readKnobs(found.text)
+	declared, err := knobs.Parse(found.text)
 	if err != nil {
-		finding.Why = fmt.Sprintf("the annotation %s of %s cannot be read: %v", incident.KnobAnnotation, found.where, err)
+		finding.Why = fmt.Sprintf("the annotation %s of %s cannot be read: %s", incident.KnobAnnotation, found.where, strings.ReplaceAll(err.Error(), "\n", "; "))
 		return finding
 	}
 	var roles []string
-	for _, knob := range knobs {
+	for _, knob := range declared {
 		roles = append(roles, knob.Role)
 	}
 	finding.State, finding.Value = incident.Yes, strings.Join(roles, ", ")
 	finding.Why = fmt.Sprintf("%s declares that %s may be turned", found.where, finding.Value)
 	return finding
-}
-
-// readKnobs reads the roles and places of a declaration. A remedy that turns
-// one checks the rest.
-func readKnobs(text string) ([]incident.Knob, error) {
-	var declared []incident.Knob
-	if err := yaml.UnmarshalStrict([]byte(text), &declared); err != nil {
-		return nil, err
-	}
-	for i, knob := range declared {
-		if knob.Role == "" || (knob.Env == "") == (knob.Arg == "") {
-			return nil, fmt.Errorf("entry %d: a knob has a role, and either env or arg", i+1)
-		}
-	}
-	if len(declared) == 0 && strings.TrimSpace(text) != "" {
-		return nil, fmt.Errorf("no knob is listed")
-	}
-	return declared, nil
 }

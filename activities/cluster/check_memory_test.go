@@ -261,11 +261,11 @@ func TestCheckMemoryKnobs(t *testing.T) {
 		"none":                {want: expect{incident.No, "", "", []string{"gpumedic.io/knobs", "advised"}}},
 		"on the target":       {job: knobsText, want: expect{incident.Yes, "", "micro-batch, accumulation", []string{"job training/llama-70b"}}},
 		"on the pod template": {pod: knobsText, want: expect{incident.Yes, "", "micro-batch, accumulation", []string{"pod template"}}},
-		"the target's first":  {job: "[{role: precision, env: P, type: choice}]", pod: knobsText, want: expect{incident.Yes, "", "precision", nil}},
+		"the target's first":  {job: "[{role: precision, env: P, type: choice, choices: [fp32, bf16]}]", pod: knobsText, want: expect{incident.Yes, "", "precision", nil}},
 		"no YAML":             {job: "- role: x\n -", want: expect{incident.Unknown, "", "", []string{"line 1"}}},
 		"an unknown field":    {job: "[{role: precision, env: P, typ: choice}]", want: expect{incident.Unknown, "", "", []string{`"typ"`}}},
-		"env and arg":         {job: "[{role: precision, env: P}, {role: micro-batch, env: B, arg: --b}]", want: expect{incident.Unknown, "", "", []string{"entry 2"}}},
-		"an empty list":       {job: "[]", want: expect{incident.Unknown, "", "", []string{"no knob"}}},
+		"env and arg":         {job: "[{role: precision, env: P, type: choice, choices: [fp32, bf16]},\n {role: micro-batch, env: B, arg: --b, type: int, max: 8}]", want: expect{incident.Unknown, "", "", []string{"line 2: a knob needs either env or arg"}}},
+		"an empty list":       {job: "[]", want: expect{incident.Unknown, "", "", []string{"list of knobs"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			job, pod := testJob(1), testPod(0, "")
