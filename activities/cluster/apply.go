@@ -30,7 +30,7 @@ func (h *Hands) ApplyChange(ctx context.Context, params steps.ApplyChangeParams)
 	if err != nil {
 		return result, err
 	}
-	if why := replaced(params.Plan.Target, target, params.Plan.TargetUID); why != "" {
+	if why := replaced(params.Plan.Target, target, params.Plan.TargetUID); why != "" && !replaces(params.Plan) {
 		return result, void(why, "applying %s", params.Plan.Remedy)
 	}
 	for _, change := range params.Plan.Changes {
@@ -67,6 +67,8 @@ func (h *Hands) applyOne(ctx context.Context, operation string, change incident.
 			already, err = h.isolate(ctx, operation, change)
 		case verbEvict:
 			already, err = h.evict(ctx, change)
+		case verbReplace:
+			already, err = h.replace(ctx, operation, change)
 		default:
 			return false, incident.Faultf(incident.Invalid, nil, "%s: the verb %q is not known", nameOf(change), change.Verb)
 		}
