@@ -132,7 +132,7 @@ func (h *Hands) create(ctx context.Context, operation string, change incident.Ob
 	}
 	if live != nil {
 		if live.GetAnnotations()[steps.OperationAnnotation] == operation {
-			return true, nil
+			return true, createdAlready(change, live)
 		}
 		return false, void(nameOf(change)+" exists and is not of this operation", "creating %s", nameOf(change))
 	}
@@ -146,6 +146,15 @@ func (h *Hands) create(ctx context.Context, operation string, change incident.Ob
 	}
 	_, err = client.Create(ctx, manifest, metav1.CreateOptions{FieldManager: steps.FieldManager})
 	return false, err
+}
+
+// createdAlready checks that what an earlier attempt created still stands.
+func createdAlready(change incident.ObjectChange, live *unstructured.Unstructured) error {
+	edited, err := editedSince(change, live)
+	if err != nil || edited == "" {
+		return err
+	}
+	return void("created before, and edited by somebody else since:\n"+edited, "creating %s", nameOf(change))
 }
 
 // stamped is a change's manifest with the operation id in it.

@@ -165,12 +165,16 @@ func checkpointOf(live *unstructured.Unstructured, pods []corev1.Pod) time.Time 
 
 // priceWords says the price for people.
 func (d *draft) priceWords() string {
+	return fmt.Sprintf("then restart %d ranks; %s", d.plan.PodsRestarted, d.lostWords())
+}
+
+// lostWords says what a restart loses.
+func (d *draft) lostWords() string {
 	if !d.checkpoint.IsZero() {
-		return fmt.Sprintf("then restart %d ranks; their last checkpoint is declared to be of %s, so about %.2f GPU-hours since then are lost",
-			d.plan.PodsRestarted, d.checkpoint.UTC().Format(time.RFC3339), d.plan.GPUHoursLost)
+		return fmt.Sprintf("their last checkpoint is declared to be of %s, so about %.2f GPU-hours since then are lost",
+			d.checkpoint.UTC().Format(time.RFC3339), d.plan.GPUHoursLost)
 	}
-	return fmt.Sprintf("then restart %d ranks; when their last checkpoint was is not known, so up to %.2f GPU-hours since they started may be lost",
-		d.plan.PodsRestarted, d.plan.GPUHoursLost)
+	return fmt.Sprintf("when their last checkpoint was is not known, so up to %.2f GPU-hours since they started may be lost", d.plan.GPUHoursLost)
 }
 
 // wantedTransport is "IB" when the ranks will have RDMA: their pods request a

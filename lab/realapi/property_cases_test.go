@@ -70,7 +70,11 @@ var propertyCases = []propertyCase{
 			p.patchJob(p.name, `{"spec":{"template":{"spec":{"containers":[{"name":"trainer","resources":{"limits":{"`+rdmaResource+`":"3"},"requests":{"`+rdmaResource+`":"3"}}}]}}}}`)
 		}},
 	{remedy: steps.AllowJobTraffic, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
-		state: func(p *trial, state map[string]any) { state["policies"] = p.policySpecs() },
+		object: func(_ *rand.Rand, job *batchv1.Job) {
+			two := int32(2)
+			job.Spec.Parallelism, job.Spec.Completions = &two, &two
+		},
+		state: func(p *trial, state map[string]any) { p.policySpecs(state) },
 		meddle: func(p *trial) {
 			_, err := p.admin.NetworkingV1().NetworkPolicies(p.namespace).Patch(p.ctx, p.plan.Changes[0].Name, types.JSONPatchType,
 				[]byte(`[{"op":"replace","path":"/spec/ingress","value":[{}]}]`), metav1.PatchOptions{FieldManager: "somebody"})
@@ -81,11 +85,10 @@ var propertyCases = []propertyCase{
 			params.Blamed = incident.Blamed{Kind: "node", Names: []string{p.aNode()}}
 		},
 		state: func(p *trial, state map[string]any) {
-			for _, name := range p.plan.Nodes {
+			for _, name := range p.plan.Nodes { // whichever node it is this time
 				face := p.face(name)
-				face["annotations"] = without(p.node(name).Annotations, steps.OperationAnnotation)
-				if face["cordon"] == true || face["taints"] != nil {
-					state["isolated"] = face
+				if len(p.node(name).Spec.Taints) > 0 || face["cordon"] == true {
+					state["isolated"] = []any{face["cordon"], face["taints"]}
 				}
 			}
 		},
@@ -218,14 +221,13 @@ func (p *trial) state() map[string]any {
 	return state
 }
 
-func (p *trial) policySpecs() map[string]any {
+// policySpecs adds the policies that the world did not begin with.
+func (p *trial) policySpecs(state map[string]any) {
 	list, err := p.admin.NetworkingV1().NetworkPolicies(p.namespace).List(p.ctx, metav1.ListOptions{})
 	p.must(err)
-	specs := map[string]any{}
 	for _, policy := range list.Items {
 		if policy.Name != "default-deny" {
-			specs["ours"] = policy.Spec
+			state["policy"] = policy.Spec
 		}
 	}
-	return specs
 }

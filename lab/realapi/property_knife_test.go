@@ -1,8 +1,10 @@
 package realapi
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -33,7 +35,7 @@ func (k *knife) RoundTrip(request *http.Request) (*http.Response, error) {
 	if k.dead() {
 		return nil, errKilled
 	}
-	if request.Method == http.MethodGet || strings.Contains(request.URL.RawQuery, "dryRun=All") || !k.cut() {
+	if request.Method == http.MethodGet || isDryRun(request) || !k.cut() {
 		return k.next.RoundTrip(request)
 	}
 	if k.lost {
@@ -44,6 +46,16 @@ func (k *knife) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	k.death()
 	return nil, errKilled
+}
+
+// isDryRun: evictions say it in their body, all others in the query.
+func isDryRun(request *http.Request) bool {
+	if !strings.HasSuffix(request.URL.Path, "/eviction") {
+		return strings.Contains(request.URL.RawQuery, "dryRun=All")
+	}
+	body, err := io.ReadAll(request.Body)
+	request.Body = io.NopCloser(bytes.NewReader(body))
+	return err == nil && bytes.Contains(body, []byte("All"))
 }
 
 // cut counts a write and says whether it is the last.

@@ -2,11 +2,13 @@ package realapi
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -253,6 +255,11 @@ func (p *trial) planned() {
 	}
 	p.plan = result.Plan
 	p.snapshot = p.world.snapshot(p.plan)
+	text, err := json.Marshal(p.plan)
+	p.must(err)
+	if strings.Contains(string(text), secret) || p.store.leaks(secret) {
+		p.Errorf("a secret of the job's environment is in the plan of %s, or in its evidence", p.remedy)
+	}
 }
 
 func (p *trial) stop() {
