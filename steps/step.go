@@ -54,6 +54,8 @@ func All() []Step {
 		{Name: CheckPlacement, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D4: ranks over nodes, leaf switches, racks and zones"},
 		{Name: CheckRDMA, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "D5: RDMA resources requested against offered, interfaces named against existing"},
 		{Name: CheckRankLogs, Kind: Check, Intent: Bulk, Hand: "cluster", Doc: "D6: signatures and transport over the logs of all ranks"},
+		{Name: CheckGPUMetrics, Kind: Check, Intent: Quick, Hand: "metrics", Doc: "G1: memory and utilisation of the ranks' GPUs, from a Prometheus"},
+		{Name: CheckDataMetrics, Kind: Check, Intent: Quick, Hand: "metrics", Doc: "P2: waiting for storage, CPU and fill of volumes, from a Prometheus"},
 		{Name: PlanCommTest, Kind: Collect, Intent: Quick, Hand: "commtest", Doc: "plans the communication test's next round from the outcomes so far, or gives the verdict; touches nothing"},
 		{Name: CheckTestRoom, Kind: Collect, Intent: Quick, Hand: "commtest", Doc: "says whether the nodes have room for the communication test's pods, and who holds their GPUs"},
 		{Name: RunCommTest, Kind: Test, Intent: Await, Hand: "commtest", Undo: CleanCommTest, Doc: "runs one group's communication test as an Indexed Job that crosses the nodes, and parses its result"},
