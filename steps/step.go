@@ -58,6 +58,8 @@ func All() []Step {
 		{Name: CheckVolumes, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "P1, P4: claims that are not bound, volumes that cannot be mounted, slow classes"},
 		{Name: CheckLoading, Kind: Check, Intent: Quick, Hand: "cluster", Doc: "P2, P3, P5 from objects: local cache of a remote dataset, loader workers for the CPUs, jobs that prepare the data"},
 		{Name: CheckRankLogs, Kind: Check, Intent: Bulk, Hand: "cluster", Doc: "D6: signatures and transport over the logs of all ranks"},
+		{Name: CheckGPUMetrics, Kind: Check, Intent: Quick, Hand: "metrics", Doc: "G1: memory and utilisation of the ranks' GPUs, from a Prometheus"},
+		{Name: CheckDataMetrics, Kind: Check, Intent: Quick, Hand: "metrics", Doc: "P2: waiting for storage, CPU and fill of volumes, from a Prometheus"},
 		{Name: PlanCommTest, Kind: Collect, Intent: Quick, Hand: "commtest", Doc: "plans the communication test's next round from the outcomes so far, or gives the verdict; touches nothing"},
 		{Name: CheckTestRoom, Kind: Collect, Intent: Quick, Hand: "commtest", Doc: "says whether the nodes have room for the communication test's pods, and who holds their GPUs"},
 		{Name: RunCommTest, Kind: Test, Intent: Await, Hand: "commtest", Undo: CleanCommTest, Doc: "runs one group's communication test as an Indexed Job that crosses the nodes, and parses its result"},
