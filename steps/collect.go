@@ -69,6 +69,12 @@ type PlanRemedyParams struct {
 	TestJobs []string `json:"test_jobs,omitempty"`
 	// Blamed is whom the cause blames, for remedies that act on nodes or ranks.
 	Blamed incident.Blamed `json:"blamed,omitzero"`
+	// PastStep and Recurrences go into the plan's Wanted: the training step at which
+	// the ranks died, 0 = not known, and how often that distance must be passed.
+	PastStep    int `json:"past_step,omitempty"`
+	Recurrences int `json:"recurrences,omitempty"`
+	// Cause is the root cause that the remedy is for.
+	Cause string `json:"cause,omitempty"`
 }
 
 // PlanRemedyResult is a plan, or the reason why there is none. A plan that
