@@ -300,7 +300,9 @@ func (t *tally) observation() incident.Observation {
 		AfterStep: t.afterStep,
 	}
 	for _, logs := range t.logs {
-		o.Times = max(o.Times, len(logs))
+		if len(logs) > 1 {
+			o.Times = max(o.Times, len(logs))
+		}
 	}
 	if of := t.first.Of; of != nil {
 		o.Meaning, o.FailureCase, o.Causes, o.Weight = of.Meaning, of.FailureCase, of.Causes, of.Weight

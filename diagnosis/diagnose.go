@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gpumedic/incident"
@@ -55,6 +56,11 @@ func forgive(f facts, b *board) {
 func (f facts) lasts(c *candidate) bool {
 	return c.rootCause == rdmaCause || c.rootCause == inputCause ||
 		f.FailureCase == memoryCase && c.failureCase == memoryCase
+}
+
+// local says that the network has no part in what the incident is about.
+func (f facts) local() bool {
+	return slices.Contains([]string{memoryCase, dataCase, idleCase}, f.FailureCase)
 }
 
 // slow says that the incident is about a job that gets on too slowly, and nothing
@@ -207,7 +213,7 @@ func missing(f facts, leads []incident.Cause) (against, decide []string) {
 			decide = add(decide, checkOf(question))
 		}
 	}
-	if f.CommTest == nil || f.CommTest.Verdict.Inconclusive {
+	if !f.local() && (f.CommTest == nil || f.CommTest.Verdict.Inconclusive) {
 		decide = add(decide, commTest)
 	}
 	return against, decide

@@ -82,8 +82,8 @@ func (r rule) apply(f facts, b *board) {
 	case incident.Unknown:
 		c.object(unknownDoubt, r.question, fmt.Sprintf("whether %s could not be asked", words(r.question)))
 		c.wonder(checkOf(r.question))
-	default:
-		if !f.asked(checkOf(r.question)) {
+	default: // who looks at the network looks at memory and data only when the cause lies there
+		if !f.asked(checkOf(r.question)) && (f.local() || r.failureCase == "" && !r.common) {
 			c.wonder(checkOf(r.question))
 		}
 	}

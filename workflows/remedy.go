@@ -63,9 +63,10 @@ func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Pla
 		}
 		return incident.Plan{}, false
 	}
-	s.record.Plan = &result.Plan
-	s.note(ctx, "note", "plan %s: %s", result.Plan.Hash, result.Plan.Summary)
-	return result.Plan, true
+	plan := s.wanting(result.Plan)
+	s.record.Plan = &plan
+	s.note(ctx, "note", "plan %s: %s", plan.Hash, plan.Summary)
+	return plan, true
 }
 
 // planParams says whom the cause blames only to the remedies that act on them.
@@ -73,6 +74,10 @@ func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
 	params := steps.PlanRemedyParams{
 		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
 		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
+	}
+	if s.book.Name != "nccl-failure" { // what it plans needs none of this
+		params.Cause = s.cause().RootCause
+		params.PastStep, params.Recurrences = s.death()
 	}
 	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
 		params.Blamed = s.cause().Blamed

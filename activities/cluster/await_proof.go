@@ -81,4 +81,3 @@ func pastWords(wanted incident.Wanted) string {
 	}
 	return text
 }
-
