@@ -24,6 +24,8 @@ const maxQuote = 400
 type Collector struct {
 	mu   sync.Mutex
 	seen map[kindOfLine]*tally
+	// steps is the last training step told in each log.
+	steps map[string]int
 }
 
 // kindOfLine tells lines of one signature apart that say different things by
@@ -40,7 +42,7 @@ func kindOf(m Match) kindOfLine {
 
 // NewCollector returns an empty collector.
 func NewCollector() *Collector {
-	return &Collector{seen: map[kindOfLine]*tally{}}
+	return &Collector{seen: map[kindOfLine]*tally{}, steps: map[string]int{}}
 }
 
 // tally is what is known of one signature.
@@ -57,6 +59,10 @@ type tally struct {
 	// said holds, per speaker and group of ranks, the first values of the
 	// captures that are compared.
 	said map[speaker]map[string]string
+	// afterStep is the highest step that its log had told before a line, logs are
+	// those of each rank that hold one.
+	afterStep int
+	logs      map[int]map[string]struct{}
 }
 
 // speaker is one process in one communicator; ranks of different groups (data
@@ -76,7 +82,7 @@ func (c *Collector) Add(rank int, evidence string, m Match) {
 	kind := kindOf(m)
 	t := c.seen[kind]
 	if t == nil {
-		t = &tally{first: m, rank: rank, evidence: evidence, ranks: map[int]struct{}{}}
+		t = &tally{first: m, rank: rank, evidence: evidence, ranks: map[int]struct{}{}, logs: map[int]map[string]struct{}{}}
 		c.seen[kind] = t
 	} else if earlier(m, rank, evidence, t) {
 		t.first, t.rank, t.evidence = m, rank, evidence
@@ -85,6 +91,29 @@ func (c *Collector) Add(rank int, evidence string, m Match) {
 	t.lines += 1 + m.Skipped
 	t.compare(rank, evidence, m)
 	t.read(rank, evidence, m)
+	if step, told := StepOf(m); told {
+		c.steps[evidence] = step
+	}
+	t.place(rank, evidence, c.steps[evidence])
+}
+
+// StepOf is the training step that a line tells, false when it tells none: not
+// every form of a step's line numbers it.
+func StepOf(m Match) (int, bool) {
+	if m.Signature != SignatureProgress {
+		return 0, false
+	}
+	step, err := strconv.Atoi(m.Captures["step"])
+	return step, err == nil
+}
+
+// place notes in which log a line is, and after which step.
+func (t *tally) place(rank int, evidence string, step int) {
+	t.afterStep = max(t.afterStep, step)
+	if t.logs[rank] == nil {
+		t.logs[rank] = map[string]struct{}{}
+	}
+	t.logs[rank][evidence] = struct{}{}
 }
 
 // heardLine is a line with its place.
@@ -176,6 +205,28 @@ func (t *tally) compare(rank int, evidence string, m Match) {
 	t.said[who] = values
 }
 
+// InputShare is the share of the steps' time that the ranks of a log waited for
+// input, as its lines tell, over so many lines; of every log where evidence is "". The
+// first told step of each does not count, since workers have to start.
+func (c *Collector) InputShare(evidence string) (share float64, lines int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var took, waited float64
+	for _, t := range c.seen {
+		for whose, s := range t.numbers {
+			log, _, _ := strings.Cut(whose, " ")
+			if evidence != "" && log != evidence || t.first.Signature != SignatureStepTimes || s.other == nil || s.other.count < 2 {
+				continue
+			}
+			took, waited, lines = took+s.sum-s.first, waited+s.other.sum-s.other.first, lines+s.other.count-1
+		}
+	}
+	if took <= 0 {
+		return 0, 0
+	}
+	return min(waited/took, 1), lines
+}
+
 // differs lists the captures in which speakers of one group disagree. Of a rank
 // with several logs the first by name speaks: an earlier run of the rank is another
 // story.
@@ -246,6 +297,12 @@ func (t *tally) observation() incident.Observation {
 		Line:      cut(t.first.Text, maxQuote),
 		Evidence:  fmt.Sprintf("%s#L%d", t.evidence, t.first.Line),
 		Differs:   t.differs(),
+		AfterStep: t.afterStep,
+	}
+	for _, logs := range t.logs {
+		if len(logs) > 1 {
+			o.Times = max(o.Times, len(logs))
+		}
 	}
 	if of := t.first.Of; of != nil {
 		o.Meaning, o.FailureCase, o.Causes, o.Weight = of.Meaning, of.FailureCase, of.Causes, of.Weight

@@ -83,3 +83,27 @@ func TestCollectorIsShared(t *testing.T) {
 		t.Errorf("the quoted line has %d bytes and ends with %q", len(got.Line), got.Line[len(got.Line)-6:])
 	}
 }
+
+// TestCollectorTellsTheStepOfADeath: over the logs of several attempts, after which
+// step a rank said something, and in how many of its logs.
+func TestCollectorTellsTheStepOfADeath(t *testing.T) {
+	collector := NewCollector()
+	step := func(n string) Match {
+		return Match{Signature: SignatureProgress, Captures: map[string]string{"step": n}}
+	}
+	died := Match{Signature: "torch-cuda-oom"}
+	collector.Add(2, "logs/rank-2.previous.log", step("110"))
+	collector.Add(2, "logs/rank-2.previous.log", step("120"))
+	collector.Add(2, "logs/rank-2.previous.log", died)
+	collector.Add(2, "logs/rank-2.log", step("115"))
+	collector.Add(2, "logs/rank-2.log", died)
+	collector.Add(3, "logs/rank-3.log", step("130")) // another rank's steps are not this one's
+	for _, o := range collector.Observations() {
+		if o.Signature == died.Signature && (o.AfterStep != 120 || o.Times != 2) {
+			t.Errorf("it is said to have died %d times, after step %d", o.Times, o.AfterStep)
+		}
+		if o.Signature == SignatureProgress && o.AfterStep != 130 {
+			t.Errorf("the last step is %d", o.AfterStep)
+		}
+	}
+}

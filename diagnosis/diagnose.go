@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gpumedic/incident"
@@ -21,7 +22,7 @@ func Diagnose(in Input) []incident.Cause {
 	switch {
 	case len(causes) > 0 && causes[0].Confidence >= sure:
 		return causes
-	case f.working() && len(f.symptoms) == 0:
+	case f.working() && len(f.symptoms) == 0 && !f.slow():
 		return lead(healthy(f), causes)
 	default:
 		return lead(open(f, causes), causes)
@@ -35,19 +36,38 @@ func weigh(f facts) *board {
 	examine(f, b)
 	probe(f, b)
 	if f.working() {
-		forgive(b)
+		forgive(f, b)
 	}
 	return b
 }
 
 // forgive lowers what would have stopped a job that is seen to go on; being slow
 // it may be all the same, and what a test proved stays proved.
-func forgive(b *board) {
+func forgive(f facts, b *board) {
 	for _, c := range b.candidates {
-		if c.rootCause != rdmaCause && c.blame < proved {
+		if !f.lasts(c) && c.blame < proved {
 			c.object(0.5, incident.TrainingProgress, "no rank fails and every rank logs steps")
 		}
 	}
+}
+
+// lasts says that a job which goes on may have the cause all the same: it only
+// slows down, or it kills the job at a step that is not yet reached again.
+func (f facts) lasts(c *candidate) bool {
+	return c.rootCause == rdmaCause || c.rootCause == inputCause ||
+		f.FailureCase == memoryCase && c.failureCase == memoryCase
+}
+
+// local says that the network has no part in what the incident is about.
+func (f facts) local() bool {
+	return slices.Contains([]string{memoryCase, dataCase, idleCase}, f.FailureCase)
+}
+
+// slow says that the incident is about a job that gets on too slowly, and nothing
+// shows that it does not: steps alone are no sign of health then.
+func (f facts) slow() bool {
+	about := f.FailureCase == dataCase || f.FailureCase == idleCase
+	return about && f.state(incident.InputWaits) != incident.No && f.state(incident.GPUsIdle) != incident.No
 }
 
 // lead puts the answer before the leads, without a second unknown among them.
@@ -106,6 +126,9 @@ func open(f facts, leads []incident.Cause) incident.Cause {
 	case len(f.symptoms) > 0:
 		answer.Confidence = 0.7
 		answer.Reasons = append(answer.Reasons, "The logs show errors that can have several causes.")
+	case f.working() && f.slow():
+		answer.Confidence = 0.4
+		answer.Reasons = append(answer.Reasons, "Every rank logs steps. Whether they wait for input is not told: no line prints it, and no metric shows whether the GPUs are busy.")
 	default:
 		answer.Confidence = 0.4
 		answer.Reasons = append(answer.Reasons, "Nothing wrong was found, and that nothing is wrong could not be shown either.")
@@ -190,7 +213,7 @@ func missing(f facts, leads []incident.Cause) (against, decide []string) {
 			decide = add(decide, checkOf(question))
 		}
 	}
-	if f.CommTest == nil || f.CommTest.Verdict.Inconclusive {
+	if !f.local() && (f.CommTest == nil || f.CommTest.Verdict.Inconclusive) {
 		decide = add(decide, commTest)
 	}
 	return against, decide

@@ -39,8 +39,26 @@ func checkOf(question string) string {
 		return steps.CheckPlacement
 	case incident.RDMANotRequested, incident.RDMAOffered, incident.InterfaceMissing:
 		return steps.CheckRDMA
-	case incident.TransportUsed, incident.TrainingProgress, incident.RanksSilent:
+	case incident.TransportUsed, incident.TrainingProgress, incident.RanksSilent, incident.InputWaits:
 		return steps.CheckRankLogs
+	}
+	return checkOfMemoryOrData(question)
+}
+
+func checkOfMemoryOrData(question string) string {
+	switch question {
+	case incident.HostMemoryKilled, incident.NodeMemoryShort, incident.ShmSmall, incident.GPUSliced, incident.AllocatorSet, incident.KnobsDeclared:
+		return steps.CheckMemory
+	case incident.LargerGPUFree:
+		return steps.CheckCapacity
+	case incident.GPUMemoryFull, incident.GPUMemoryGrowing, incident.GPUForeignProcess, incident.GPUsIdle:
+		return steps.CheckGPUMetrics
+	case incident.IOWaitHigh, incident.CPUSaturated, incident.VolumeFull:
+		return steps.CheckDataMetrics
+	case incident.VolumeUnbound, incident.VolumeMountFails, incident.VolumeClassSlow:
+		return steps.CheckVolumes
+	case incident.CacheCold, incident.CacheMissing, incident.LoaderWorkersFew, incident.LoaderWorkersDie, incident.PreprocessingFail:
+		return steps.CheckLoading
 	}
 	return ""
 }
@@ -163,6 +181,8 @@ const (
 	SignatureIB       = "nccl-transport-ib"
 	SignatureSocket   = "nccl-transport-socket"
 	SignatureProgress = "training-step"
+	// SignatureStepTimes tells how long a step took and how long it waited for data.
+	SignatureStepTimes = "step-times"
 
 	signatureNoIBDevice = "nccl-ib-no-device"
 	signatureRDMAWanted = "nccl-rdma-wanted"
@@ -172,7 +192,8 @@ const (
 // failing says that something is visibly broken, whatever the cause.
 func (f facts) failing() bool {
 	return f.yes(incident.RanksFailing) || f.yes(incident.WorkloadFailed) ||
-		f.yes(incident.RankDiedFirst) || f.yes(incident.RanksMissing) || f.yes(incident.NodeNotReady)
+		f.yes(incident.RankDiedFirst) || f.yes(incident.RanksMissing) || f.yes(incident.NodeNotReady) ||
+		f.yes(incident.VolumeUnbound) || f.yes(incident.VolumeMountFails)
 }
 
 // working says that the ranks run and get on, as far as that was asked: it

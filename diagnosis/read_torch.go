@@ -115,11 +115,20 @@ func (g *gpuMemory) processes(found [][]string) {
 	}
 }
 
+// sum shows the arithmetic to people.
+func (g gpuMemory) sum() string {
+	text := fmt.Sprintf(" [%s of the card: %s free, %s allocated, %s reserved and unused", size(g.total), size(g.free), size(g.allocated), size(g.unused))
+	if rest := g.total - g.free - g.reserved(); rest >= 0.05*gib {
+		text += fmt.Sprintf(", %s beside PyTorch", size(rest))
+	}
+	return text + fmt.Sprintf("; in one piece, up to %s would have fitted]", size(g.free+g.unused))
+}
+
 // judge tells the cause, in the order in which one excludes the next.
 func (g gpuMemory) judge() *Reading {
 	const capacity, fragmented, foreign, reservation = "true-capacity-oom", "memory-fragmentation", "other-process-on-gpu", "memory-reservation-config"
 	say := func(weight float64, format string, args ...any) *Reading {
-		return &Reading{Weight: weight, Meaning: fmt.Sprintf("no room for %s: ", size(g.request)) + fmt.Sprintf(format, args...)}
+		return &Reading{Weight: weight, Meaning: fmt.Sprintf("no room for %s: ", size(g.request)) + fmt.Sprintf(format, args...) + g.sum()}
 	}
 	because := func(r *Reading, causes ...string) *Reading { r.Causes = causes; return r }
 	others := g.foreign()

@@ -2,6 +2,7 @@ package diagnosis
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"gpumedic/incident"
@@ -24,6 +25,11 @@ type rule struct {
 	blames string
 	// weight, when set, says how strong this very finding is, 0 to 1.
 	weight func(incident.Finding) float64
+	// failureCase is what the finding itself shows, "" = what the incident is about.
+	failureCase string
+	// common: healthy targets have it too, so that without a symptom in the logs
+	// failing ranks make it no more likely.
+	common bool
 }
 
 // unknownDoubt is the doubt that an unanswered question casts on a cause that
@@ -49,10 +55,11 @@ var rules = []rule{
 
 // examine asks the cluster's findings.
 func examine(f facts, b *board) {
-	for _, r := range rules {
+	for _, r := range slices.Concat(rules, memoryRules, dataRules, probeRules) {
 		r.apply(f, b)
 	}
 	rdma(f, b)
+	deaths(f, b)
 	explainAway(f, b)
 }
 
@@ -75,15 +82,15 @@ func (r rule) apply(f facts, b *board) {
 	case incident.Unknown:
 		c.object(unknownDoubt, r.question, fmt.Sprintf("whether %s could not be asked", words(r.question)))
 		c.wonder(checkOf(r.question))
-	default:
-		if !f.asked(checkOf(r.question)) {
+	default: // who looks at the network looks at memory and data only when the cause lies there
+		if !f.asked(checkOf(r.question)) && (f.local() || r.failureCase == "" && !r.common) {
 			c.wonder(checkOf(r.question))
 		}
 	}
 }
 
 func (r rule) confirm(f facts, b *board, symptom bool) {
-	c := b.of(f.FailureCase, r.cause)
+	c := b.of(orCase(r.failureCase, f.FailureCase), r.cause)
 	if symptom {
 		c.say(0, quote(f, f.hints(r.cause)[0]))
 	}
@@ -92,15 +99,25 @@ func (r rule) confirm(f facts, b *board, symptom bool) {
 		switch {
 		case symptom:
 			weight = r.seen
-		case f.failing(): // something is broken, though no line says what
+		case f.failing() && !r.common: // something is broken, though no line says what
 			weight = (r.alone + r.seen) / 2
 		}
 		if r.weight != nil {
 			weight *= r.weight(finding)
 		}
 		c.speak(cluster, weight, r.question, tell(finding))
-		c.accuse(1+weight, incident.Blamed{Kind: r.blames, Names: names(finding)})
+		c.seenAs(weight, r.failureCase)
+		c.accuse(1+weight, faulted(r, finding))
 	}
+}
+
+// faulted is what the finding's subject names, or the workload's configuration
+// where that is at fault and not what the finding was seen on.
+func faulted(r rule, finding incident.Finding) incident.Blamed {
+	if r.blames == "" {
+		return incident.Blamed{Kind: "config"}
+	}
+	return incident.Blamed{Kind: r.blames, Names: names(finding)}
 }
 
 // tell puts a finding into words, with its evidence.

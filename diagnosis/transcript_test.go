@@ -58,7 +58,7 @@ func builtin(t testing.TB) *diagnosis.Classifier {
 	return classifier
 }
 
-// play reads a script: "ranks N", "log RANKS LINE", "finding ID STATE SUBJECT
+// play reads a script: "case NAME" of the runbook, nccl-failure without one, "ranks N", "log RANKS LINE", "finding ID STATE SUBJECT
 // [VALUE] [| WHY]", "test clean|bad KIND ID CONFIDENCE ...|inconclusive [| WHY]"
 // and, for what its tests showed, "tests NODE,... pass|fail GB/s".
 func play(t *testing.T, classifier *diagnosis.Classifier, script string) diagnosis.Input {
@@ -71,6 +71,8 @@ func play(t *testing.T, classifier *diagnosis.Classifier, script string) diagnos
 		verb, rest, _ := strings.Cut(line, " ")
 		switch verb {
 		case "", "#":
+		case "case":
+			in.FailureCase = rest
 		case "ranks":
 			in.Ranks, _ = strconv.Atoi(rest)
 		case "log":

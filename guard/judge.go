@@ -101,6 +101,9 @@ func groundless(in Input) []string {
 	case replaceRank:
 		return nobodyBlamed(in)
 	}
+	if causes := causesOf[in.Plan.Remedy]; len(causes) > 0 {
+		return otherCause(in, causes)
+	}
 	rests, known := grounds[in.Plan.Remedy]
 	if !known {
 		return []string{fmt.Sprintf("it is not known what the remedy %q rests on", in.Plan.Remedy)}
@@ -112,6 +115,14 @@ func groundless(in Input) []string {
 		}
 	}
 	return reasons
+}
+
+// otherCause refuses a remedy that is not for the cause found.
+func otherCause(in Input, causes []string) []string {
+	if slices.Contains(causes, in.Cause.RootCause) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s is for %s, and the cause found is %s", in.Plan.Remedy, strings.Join(causes, " or "), in.Cause.RootCause)}
 }
 
 // unseen says why a ground does not hold, "" when any of its questions was
@@ -140,6 +151,18 @@ var grounds = map[string][][]string{
 	"allow-job-traffic":     {{incident.PolicyBlocksRanks, incident.PolicyBlocksDNS}},
 	"restore-rdma-resource": {{incident.RDMANotRequested}, {incident.RDMAOffered}},
 	"stop-for-test":         {{incident.RanksHoldGPUs}},
+	"turn-knobs":            {{incident.KnobsDeclared}},
+	"raise-memory-limit":    {{incident.HostMemoryKilled}},
+	"raise-shm":             {{incident.ShmSmall}},
+	"move-to-larger-gpu":    {{incident.LargerGPUFree}},
+	"cache-dataset":         {{incident.CacheCold, incident.CacheMissing, incident.StorageSlow, incident.SmallFilesSlow}},
+	"faster-storage":        {{incident.StorageSlow, incident.SmallFilesSlow, incident.VolumeClassSlow}},
+}
+
+// causesOf are the only causes that a remedy may be for, where it rests on what the
+// logs said and on no finding: the figures of the message that memory ran out.
+var causesOf = map[string][]string{
+	"set-allocator": {"memory-fragmentation"},
 }
 
 // sealed says whether a plan is the one that its hash stands for.

@@ -62,6 +62,11 @@ type Observation struct {
 	// place ("logs/rank-3.log#L120").
 	Line     string `json:"line"`
 	Evidence string `json:"evidence"`
+	// AfterStep is the highest training step that a rank had logged before a line
+	// of this signature, 0 when none was. Times is in how many of its logs, each
+	// of one attempt, the rank that said it most often said it; 0 when only in one.
+	AfterStep int `json:"after_step,omitempty"`
+	Times     int `json:"times,omitempty"`
 }
 
 // Blamed says who is at fault. Kind is policy, pod, rank, node, link, switch,

@@ -118,6 +118,10 @@ type LogSettings struct {
 type VerifySettings struct {
 	// Deadline for all ranks to run and show the wanted transport.
 	Deadline time.Duration `json:"deadline" yaml:"deadline"`
+	// Proof is how long a change may stay unproved while all ranks train: a job
+	// that died of memory counts as mended when it is past the step at which it
+	// died, which may take hours; 0 = a day.
+	Proof time.Duration `json:"proof,omitzero" yaml:"proof"`
 }
 
 // GovernorSettings bounds what all incidents of a cluster change together. The

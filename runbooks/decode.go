@@ -15,7 +15,10 @@ import (
 
 // Remedies returns the names of the remedies that a runbook may list.
 func Remedies() []string {
-	return []string{steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.IsolateNode, steps.ReplaceRank}
+	return []string{
+		steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.IsolateNode, steps.ReplaceRank, steps.SetAllocator, steps.TurnKnobs,
+		steps.RaiseMemory, steps.RaiseShm, steps.LargerGPU, steps.CacheDataset, steps.FasterStorage,
+	}
 }
 
 // decode reads one runbook; name is what the file is called without ".yaml".

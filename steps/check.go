@@ -71,4 +71,7 @@ type AwaitRanksResult struct {
 	Summary      incident.WorkloadSummary `json:"summary"`
 	Findings     []incident.Finding       `json:"findings,omitempty"`
 	Observations []incident.Observation   `json:"observations,omitempty"`
+	// Unproved: all ranks run and train, and are not yet past what the plan wants;
+	// asking again later may prove it.
+	Unproved bool `json:"unproved,omitempty"`
 }

@@ -82,6 +82,8 @@ type PlanRemedyParams struct {
 	// Wanted is the proof that remedies of the pod template must bring; zero =
 	// any progress of every rank.
 	Wanted incident.Wanted `json:"wanted,omitzero"`
+	// Cause is the root cause that the remedy is for.
+	Cause string `json:"cause,omitempty"`
 }
 
 // PlanRemedyResult is a plan, or the reason why there is none. A plan that

@@ -70,7 +70,7 @@ func All() []Step {
 		{Name: SuspendWorkload, Kind: Alter, Intent: Mutate, Mutates: true, Undo: ResumeWorkload, Hand: "cluster", Doc: "stops the ranks through what owns them and waits until they are gone"},
 		{Name: ApplyChange, Kind: Alter, Intent: Mutate, Mutates: true, Undo: UndoChange, Hand: "cluster", Doc: "applies a plan's changes once, under its operation id"},
 		{Name: ResumeWorkload, Kind: Alter, Intent: Revert, Mutates: true, Undo: SuspendWorkload, Hand: "cluster", Doc: "lets the owner start the ranks again"},
-		{Name: AwaitRanks, Kind: Check, Intent: Await, Hand: "cluster", Doc: "waits until all ranks run and their logs show the wanted transport, or an error"},
+		{Name: AwaitRanks, Kind: Check, Intent: Await, Hand: "cluster", Doc: "waits until all ranks run and their logs show the wanted transport and step, or an error"},
 		{Name: UndoChange, Kind: Alter, Intent: Revert, Mutates: true, Hand: "cluster", Doc: "puts a snapshot back, never over somebody else's later edit; an undo has no undo"},
 		{Name: ReleaseLease, Kind: Collect, Intent: Quick, Hand: "governor", Doc: "gives the leave back; nodes that stay isolated go on counting; a lease that cannot be given back is freed by the governor"},
 		{Name: FindHolder, Kind: Collect, Intent: Quick, Hand: "governor", Doc: "asks whether the incident that holds a lease is still open"},

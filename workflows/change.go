@@ -123,7 +123,7 @@ func (g *saga) verify(ctx workflow.Context) bool {
 	if network == incident.No {
 		return g.judged(ctx, false, "the communication test still fails")
 	}
-	ranks, err := call[steps.AwaitRanksResult](ctx, steps.AwaitRanks, steps.AwaitRanksParams{
+	ranks, err := s.awaitProof(ctx, steps.AwaitRanksParams{
 		Incident: s.record.IncidentID, Target: s.record.Target, Fabric: s.in.Settings.Fabric, Logs: s.in.Settings.Logs,
 		Since: since, Wanted: g.plan.Wanted, Deadline: s.in.Settings.Verify.Deadline, Regrouping: !g.plan.Restart,
 	})
@@ -134,6 +134,9 @@ func (g *saga) verify(ctx workflow.Context) bool {
 	s.keep(ranks.Workload)
 	if back := g.ranksOn(ranks.Summary.Nodes); back != "" {
 		return g.judged(ctx, false, back)
+	}
+	if ranks.Unproved {
+		return g.unproved(ctx, ranks.Why)
 	}
 	return g.judged(ctx, ranks.Good == incident.Yes, ranks.Why)
 }

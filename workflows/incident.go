@@ -122,9 +122,7 @@ func (s *story) chooseRunbook(ctx workflow.Context) bool {
 		if !s.open[alert.Episode()] || !ok {
 			continue
 		}
-		s.book = book
-		s.record.FailureCase = book.Name
-		s.record.Runbook = incident.RunbookRef{Name: book.Name, SHA256: book.SHA256}
+		s.follow(book)
 		s.note(ctx, "decision", "runbook %s, because the alert matches %s", book.Name, matcher)
 		return true
 	}
@@ -133,18 +131,26 @@ func (s *story) chooseRunbook(ctx workflow.Context) bool {
 	return false
 }
 
-// tell runs the story of the failure case; all cases without a story of their
-// own follow the standard one.
+// tell runs the story of the failure case.
 func (s *story) tell(ctx workflow.Context) {
-	own := map[string]func(workflow.Context){"nccl-failure": s.ncclFailure}
-	story, ok := own[s.book.Name]
-	if !ok {
-		story = s.standard
-	}
-	story(ctx)
+	s.storyOf(s.book.Name)(ctx)
 	if len(s.stops) > 0 { // a stop for a test is no remedy; remedies do not see it, the record does
 		s.record.Changes = append(s.stops, s.record.Changes...)
 	}
+}
+
+// storyOf is a failure case's own story; all cases without one follow the standard
+// one.
+func (s *story) storyOf(name string) func(workflow.Context) {
+	switch name {
+	case "nccl-failure":
+		return s.ncclFailure
+	case "cuda-oom":
+		return s.cudaOOM
+	case "dataset-slow":
+		return s.datasetSlow
+	}
+	return s.standard
 }
 
 // join hands the alerts to the incident of the canonical target: it is

@@ -17,6 +17,9 @@ import (
 func (s *story) ncclFailure(ctx workflow.Context) {
 	s.check(ctx)
 	s.diagnose(ctx)
+	if s.handsOver(ctx) {
+		return
+	}
 	if s.book.CommTest && s.asksTheNetwork(ctx) {
 		s.testTheNetwork(ctx)
 		if s.record.Outcome != "" { // the alert went away meanwhile, or the ranks need a person

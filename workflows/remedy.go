@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/workflow"
@@ -63,9 +64,10 @@ func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Pla
 		}
 		return incident.Plan{}, false
 	}
-	s.record.Plan = &result.Plan
-	s.note(ctx, "note", "plan %s: %s", result.Plan.Hash, result.Plan.Summary)
-	return result.Plan, true
+	plan := s.wanting(result.Plan)
+	s.record.Plan = &plan
+	s.note(ctx, "note", "plan %s: %s", plan.Hash, plan.Summary)
+	return plan, true
 }
 
 // planParams says whom the cause blames only to the remedies that act on them.
@@ -73,6 +75,13 @@ func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
 	params := steps.PlanRemedyParams{
 		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
 		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
+	}
+	if s.book.Name != "nccl-failure" { // what it plans needs none of this
+		params.Cause = s.cause().RootCause
+		params.Wanted, params.Findings = s.proofOfCure(), s.amounts()
+		if params.Cause == inputCause {
+			params.Roles = []string{incident.KnobWorkers, incident.KnobPrefetch}
+		}
 	}
 	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
 		params.Blamed = s.cause().Blamed
@@ -115,4 +124,15 @@ func (s *story) noneLeft(advice string) {
 		}
 	}
 	s.end(incident.Escalated, fmt.Sprintf("Cause: %s, but no remedy could be carried out; nothing was changed.", s.record.RootCause), advice)
+}
+
+// amounts are the findings that say how much a remedy must give.
+func (s *story) amounts() []incident.Finding {
+	var list []incident.Finding
+	for _, f := range s.record.Findings {
+		if f.State == incident.Yes && slices.Contains([]string{incident.LargerGPUFree, incident.HostMemoryKilled, incident.ShmSmall}, f.ID) {
+			list = append(list, f)
+		}
+	}
+	return list
 }

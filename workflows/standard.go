@@ -16,13 +16,18 @@ import (
 func (s *story) standard(ctx workflow.Context) {
 	s.check(ctx)
 	s.diagnose(ctx)
+	if s.handsOver(ctx) {
+		return
+	}
 	s.remedy(ctx)
 }
 
-// check runs the runbook's checks.
+// check runs the runbook's checks, but for those that were run before.
 func (s *story) check(ctx workflow.Context) {
 	defer s.stage(ctx, "check")()
-	s.ask(ctx, s.book.Checks, func(_ string, result steps.CheckResult) {
+	names := s.unasked()
+	s.asked = append(s.asked, names...)
+	s.ask(ctx, names, func(_ string, result steps.CheckResult) {
 		s.record.Findings = append(s.record.Findings, result.Findings...)
 		s.record.Observed = append(s.record.Observed, result.Observations...)
 	})
@@ -81,10 +86,19 @@ func (s *story) diagnose(ctx workflow.Context) {
 		FailureCase: s.book.Name, Ranks: s.record.Workload.Ranks,
 		Findings: s.record.Findings, Observations: s.record.Observed, CommTest: s.record.CommTest,
 	})
+	if best := &s.record.Causes[0]; s.names(best.RootCause) {
+		best.FailureCase = s.book.Name // what the incident is about names this cause, whatever else shows it, too
+	}
 	best := s.cause()
 	s.record.FailureCase, s.record.RootCause = best.FailureCase, best.RootCause
 	s.record.Confidence, s.record.Blamed = best.Confidence, best.Blamed
 	s.note(ctx, "finding", "cause: %s (%s), confidence %.2f", orNone(best.RootCause), best.FailureCase, best.Confidence)
+}
+
+// names says whether the runbook at hand lists a root cause.
+func (s *story) names(rootCause string) bool {
+	_, ok := s.book.For(rootCause)
+	return ok && rootCause != incident.UnknownCause
 }
 
 // cause is the best explanation so far.

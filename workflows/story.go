@@ -36,6 +36,11 @@ type story struct {
 	cancel      workflow.CancelFunc
 	cancelledBy string
 
+	// asked are the checks that were carried out; handedFrom is the runbook that
+	// handed the incident to the one at hand, "" when none did.
+	asked      []string
+	handedFrom string
+
 	// testing is the communication test that runs now; nil when none does.
 	testing *incident.CommTest
 	// heardTest is what the last one told while it ran.

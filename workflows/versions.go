@@ -16,6 +16,9 @@ const (
 	testInTheStory = "comm test in the story"
 	// leaseBeforeChange: a change asks the governor for a lease first.
 	leaseBeforeChange = "lease-before-change"
+	// handOverInside: an incident whose cause belongs to another failure case goes
+	// on with that one's runbook.
+	handOverInside = "hand over inside an incident"
 )
 
 // knows says whether this run has a change: runs that passed this point

@@ -226,7 +226,10 @@ func (w *world) playRest(env registry) {
 }
 
 func checks() []string {
-	return []string{steps.CheckWorkload, steps.CheckNCCLEnv, steps.CheckPolicies, steps.CheckPlacement, steps.CheckRDMA, steps.CheckRankLogs}
+	return []string{
+		steps.CheckWorkload, steps.CheckNCCLEnv, steps.CheckPolicies, steps.CheckPlacement, steps.CheckRDMA, steps.CheckRankLogs,
+		steps.CheckMemory, steps.CheckCapacity, steps.CheckVolumes, steps.CheckLoading, steps.CheckGPUMetrics, steps.CheckDataMetrics,
+	}
 }
 
 func alertNow() incident.Alert {

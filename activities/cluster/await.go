@@ -28,7 +28,8 @@ const logTick = 500 * time.Millisecond
 const faultGrace = 2 * time.Second
 
 // AwaitRanks waits until every rank runs and its log shows the wanted
-// transport and a training step. Good is no as soon as a rank crashed, said an
+// transport, the wanted step, or any, and that it waits for input no longer than
+// wanted. Good is no as soon as a rank crashed, said an
 // error of its own that it does not overcome or trains over another transport, and at the deadline when
 // the ranks were seen to stand still; it is unknown when they could not be
 // seen. An echo of a peer's trouble alone may pass while ranks start. The error is
@@ -61,6 +62,8 @@ type lookout struct {
 	// good and why are the verdict, once there is one.
 	good incident.State
 	why  string
+	// unproved says that good is unknown only because time has to pass.
+	unproved bool
 	// problem is what could not be asked in the last round.
 	problem error
 }
@@ -175,7 +178,7 @@ func (l *lookout) judge() bool {
 	if proven < wanted || proven < len(l.workload.Ranks) {
 		return false
 	}
-	l.conclude(incident.Yes, "all %d ranks run and train%s", proven, overWords(l.params.Wanted.Transport))
+	l.conclude(incident.Yes, "all %d ranks run and train%s%s", proven, overWords(l.params.Wanted.Transport), pastWords(l.params.Wanted))
 	return true
 }
 
@@ -192,7 +195,7 @@ func (l *lookout) result(ctx context.Context) (steps.AwaitRanksResult, error) {
 	if l.good == "" {
 		l.timeUp()
 	}
-	result := steps.AwaitRanksResult{Good: l.good, Why: l.why, Findings: l.findings(), Observations: l.collector.Observations()}
+	result := steps.AwaitRanksResult{Good: l.good, Why: l.why, Findings: l.findings(), Observations: l.collector.Observations(), Unproved: l.unproved}
 	if len(l.workload.Ranks) == 0 && l.workload.UID == "" {
 		return result, nil // never seen
 	}
@@ -223,6 +226,9 @@ func (l *lookout) timeUp() {
 	}
 	if waiting := l.lacking(func(log *rankLog) bool { return log.stepped }); waiting > 0 {
 		l.conclude(incident.No, "after %s %d of %d running ranks have logged no training step", after, waiting, running)
+		return
+	}
+	if l.notYet(after, running) {
 		return
 	}
 	l.conclude(incident.Unknown, "after %s all %d ranks train, and %d of them have not said over which transport (is NCCL_DEBUG=INFO set?)",

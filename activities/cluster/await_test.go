@@ -145,6 +145,69 @@ func TestAwaitRanks(t *testing.T) {
 	}
 }
 
+// TestAwaitRanksWantsProof: ranks that train are not proved to be mended before they
+// are past the step at which they died, or wait for input less than before.
+func TestAwaitRanksWantsProof(t *testing.T) {
+	stepsTo := func(last int) []string {
+		var lines []string
+		for step := 1; step <= last; step++ {
+			lines = append(lines, fmt.Sprintf("step %d/100000 loss 2.1331 412 ms", step))
+		}
+		return lines
+	}
+	from := func(first int, last ...int) []string {
+		lines := []string{fmt.Sprintf("step %d/100000 loss 2.1331 412 ms", first)}
+		for _, step := range last {
+			lines = append(lines, fmt.Sprintf("step %d/100000 loss 2.1331 412 ms", step))
+		}
+		return lines
+	}
+	waiting := func(data string) []string {
+		lines := []string{aStep}
+		for i := range 6 {
+			lines = append(lines, fmt.Sprintf("Epoch: [0][%d/5005]\tTime  1.00 ( 1.00)\tData  %s ( 0.50)\tLoss 6.9", i, data))
+		}
+		return lines
+	}
+	oom := "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which 1.10 GiB is free. Including non-PyTorch memory, this process has 77.90 GiB memory in use. Of the allocated memory 75.10 GiB is allocated by PyTorch, and 1.20 GiB is reserved by PyTorch but unallocated."
+	tests := []struct {
+		name     string
+		logs     *logs
+		wanted   incident.Wanted
+		good     incident.State
+		unproved bool
+		why      string
+	}{
+		{"past it", everyRank(2, stepsTo(13)...), incident.Wanted{PastStep: 12}, incident.Yes, false, "past step 12 at which they died"},
+		{"at it", everyRank(2, stepsTo(12)...), incident.Wanted{PastStep: 12}, incident.Unknown, true, "not yet past step 12 (the last one is at step 12)"},
+		{"one rank behind", everyRank(2, stepsTo(20)...).rank(1, stepsTo(5)...), incident.Wanted{PastStep: 12}, incident.Unknown, true, "1 of them are not yet past step 12 (the last one is at step 5)"},
+		{"once is not twice", everyRank(2, stepsTo(20)...), incident.Wanted{PastStep: 12, Recurrences: 2}, incident.Unknown, true, "not yet past step 23"},
+		{"twice", everyRank(2, stepsTo(24)...), incident.Wanted{PastStep: 12, Recurrences: 2}, incident.Yes, false, "2 times that distance"},
+		{"from a checkpoint the distance counts", everyRank(2, from(400, 450, 561)...), incident.Wanted{PastStep: 480, Recurrences: 2}, incident.Yes, false, "past step 480"},
+		{"from a checkpoint, not twice", everyRank(2, from(400, 450, 560)...), incident.Wanted{PastStep: 480, Recurrences: 2}, incident.Unknown, true, "step 560"},
+		{"it died again", everyRank(2, append(stepsTo(12), oom)...), incident.Wanted{PastStep: 12}, incident.No, false, "torch-cuda-oom"},
+		{"the input keeps up", everyRank(2, waiting("0.05")...), incident.Wanted{InputWaitBelow: 0.4}, incident.Yes, false, "less than 40 %"},
+		{"the input does not", everyRank(2, waiting("0.45")...), incident.Wanted{InputWaitBelow: 0.4}, incident.No, false, "2 of 2 ranks still wait"},
+		{"nobody tells of the input", everyRank(2, aStep), incident.Wanted{InputWaitBelow: 0.4}, incident.Unknown, false, "have not told"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, gang(2, speaking)...)
+			w.Now = time.Now
+			w.speak(test.logs)
+			result, err := w.AwaitRanks(t.Context(), steps.AwaitRanksParams{Target: jobTarget, Fabric: testFabric, Since: midday, Wanted: test.wanted, Deadline: 3 * time.Second})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if result.Good != test.good || result.Unproved != test.unproved {
+				t.Errorf("got %s (unproved %v), want %s: %s", result.Good, result.Unproved, test.good, result.Why)
+			}
+			contains(t, result.Why, test.why)
+		})
+	}
+}
+
 // TestAwaitRanksFollowsTheLogs lets the ranks start late and speak bit by bit,
 // and checks that no line is taken in twice.
 func TestAwaitRanksFollowsTheLogs(t *testing.T) {

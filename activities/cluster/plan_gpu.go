@@ -8,9 +8,6 @@ import (
 	"gpumedic/incident"
 )
 
-// gpuProduct is the label of GPU Feature Discovery.
-const gpuProduct = "nvidia.com/gpu.product"
-
 // planLargerGPU plans to send the ranks to nodes with a larger GPU product,
 // which a check found free.
 func (h *Hands) planLargerGPU(ctx context.Context, d *draft) error {

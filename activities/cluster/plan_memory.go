@@ -64,8 +64,8 @@ func (h *Hands) setMemory(ctx context.Context, d *draft, e *edit, container fiel
 	return nil
 }
 
-// shmVolume is the name of the volume that is added for /dev/shm.
-const shmVolume = "gpumedic-shm"
+// shmVolumeName is the name of the volume that is added for /dev/shm.
+const shmVolumeName = "gpumedic-shm"
 
 // planShm plans a larger /dev/shm. A memory volume counts as memory of the
 // container, so the limit grows with it.
@@ -96,8 +96,8 @@ func (d *draft) shm(e *edit, container fieldPath) (int64, string) {
 	if mount.fieldsAt(d.live.Object) == nil {
 		size := d.firstShm(container)
 		text := resource.NewQuantity(size, resource.BinarySI).String()
-		e.set(volumes.below(element("name", shmVolume)), map[string]any{"name": shmVolume, "emptyDir": map[string]any{"medium": "Memory", "sizeLimit": text}})
-		e.set(mount, map[string]any{"name": shmVolume, "mountPath": "/dev/shm"})
+		e.set(volumes.below(element("name", shmVolumeName)), map[string]any{"name": shmVolumeName, "emptyDir": map[string]any{"medium": "Memory", "sizeLimit": text}})
+		e.set(mount, map[string]any{"name": shmVolumeName, "mountPath": "/dev/shm"})
 		return size, text
 	}
 	name := mount.below(key("name")).textAt(d.live.Object)

@@ -33,6 +33,13 @@ type rankLog struct {
 	// when we read it.
 	fault   *diagnosis.Match
 	faultAt time.Time
+	// first and last are the numbers of the first and the highest training step
+	// since the restart; 0 where no line numbers them.
+	first, last int
+	// waited is the share of the steps' time that went into waiting for input, over
+	// so many lines.
+	waited      float64
+	waitedLines int
 }
 
 // transportOf names the transports by the signatures that tell them.
@@ -40,7 +47,7 @@ var transportOf = map[string]string{diagnosis.SignatureIB: "IB", diagnosis.Signa
 
 // proven says whether the rank has shown all that is wanted of it.
 func (r *rankLog) proven(wanted incident.Wanted) bool {
-	return r.stepped && r.fault == nil && (wanted.Transport == "" || r.transports[wanted.Transport] && r.otherTransport(wanted.Transport) == "")
+	return r.stepped && r.fault == nil && r.past(wanted) && r.fed(wanted) && (wanted.Transport == "" || r.transports[wanted.Transport] && r.otherTransport(wanted.Transport) == "")
 }
 
 // otherTransport names a transport in use that is not the wanted one; "" when
@@ -74,6 +81,12 @@ func (r *rankLog) note(match diagnosis.Match, now time.Time) {
 	}
 	if match.Signature == diagnosis.SignatureProgress {
 		r.stepped, r.fault = true, nil
+		if step, told := diagnosis.StepOf(match); told {
+			if r.first == 0 {
+				r.first = step
+			}
+			r.last = max(r.last, step)
+		}
 	}
 	if match.Fault() && r.fault == nil {
 		r.fault, r.faultAt = &match, now
@@ -117,6 +130,7 @@ func (h *Hands) readLog(ctx context.Context, params steps.AwaitRanksParams, log 
 		return nil
 	})
 	log.lines += fresh.lines
+	log.waited, log.waitedLines = collector.InputShare("pod/" + log.rank.Pod)
 	log.since = fresh.after
 	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 		return classify(err, "reading the log of pod %s", log.rank.Pod)
