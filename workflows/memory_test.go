@@ -87,7 +87,7 @@ func TestHandOverToMemory(t *testing.T) {
 			t.Errorf("%s was carried out %d times", once, n)
 		}
 	}
-	if planned.Remedy != steps.SetAllocator || planned.Cause != "memory-fragmentation" || planned.PastStep != 120 || planned.Recurrences != 2 {
+	if planned.Remedy != steps.SetAllocator || planned.Cause != "memory-fragmentation" || planned.Wanted.PastStep != 120 || planned.Wanted.Recurrences != 2 {
 		t.Errorf("the planner was told %+v", planned)
 	}
 	if wanted.PastStep != 120 || wanted.Recurrences != 2 {
