@@ -131,7 +131,7 @@ func (s *state) search() Step {
 	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain) && len(s.switchProof(certain)) == 0:
 		return s.convict(certain)
 	case s.spent():
-		return s.outOfBudget(certain)
+		return s.outOfBudget()
 	default:
 		return s.next(certain, open, decided)
 	}

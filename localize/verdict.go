@@ -11,6 +11,9 @@ import (
 const (
 	// sure is how likely a part must be to be named by the verdict.
 	sure = 0.99
+	// nearlySure is enough when no test is left that could tell more, and the
+	// verdict then says how sure it is.
+	nearlySure = 0.95
 	// openShare is how likely it may be that anything else is bad too, cleanShare
 	// that anything is when nobody is blamed: that ends the search for the cause.
 	openShare, cleanShare = 0.15, 0.12
@@ -32,10 +35,13 @@ const (
 )
 
 // certain are the parts that are sure to be bad.
-func (s *state) certain() []part {
+func (s *state) certain() []part { return s.likelier(sure) }
+
+// likelier are the parts that are at least so likely to be bad.
+func (s *state) likelier(share float64) []part {
 	var list []part
 	for _, v := range s.belief.verdicts {
-		if v.share >= sure {
+		if v.share >= share {
 			list = append(list, v.part)
 		}
 	}
@@ -123,8 +129,8 @@ func (s *state) share(p part) float64 {
 }
 
 // outOfBudget ends with what is proved, or says between what it is open.
-func (s *state) outOfBudget(certain []part) Step {
-	left := s.untested()
+func (s *state) outOfBudget() Step {
+	left, certain := s.untested(), s.likelier(nearlySure)
 	proved := len(certain) > 0 && len(s.unproven(certain)) == 0 && !s.infraOpen(certain)
 	rest := s.belief.apart(certain, s.hidden(certain))
 	switch {
@@ -141,6 +147,10 @@ func (s *state) outOfBudget(certain []part) Step {
 // stuckBetween ends when no further test would help: with what is certain when
 // nobody else is seriously suspected.
 func (s *state) stuckBetween(certain []part, open group, decided bool) Step {
+	if len(certain) == 0 {
+		certain = s.likelier(nearlySure)
+		open = s.unproven(certain)
+	}
 	switch {
 	case decided:
 		return s.inconclusive("nobody is left to prove it with: " + s.names())
