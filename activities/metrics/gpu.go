@@ -57,7 +57,7 @@ func (h *Hands) CheckGPUMetrics(ctx context.Context, params steps.CheckParams) (
 	if err := stopped(ctx, steps.CheckGPUMetrics, target); err != nil {
 		return steps.CheckResult{}, err
 	}
-	result := steps.CheckResult{Findings: findings}
+	result := steps.CheckResult{Findings: c.doubted(findings)}
 	return result, h.keepAll(ctx, &result, c.files())
 }
 
