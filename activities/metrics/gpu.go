@@ -53,7 +53,7 @@ func (h *Hands) CheckGPUMetrics(ctx context.Context, params steps.CheckParams) (
 	c := &gpuCheck{asker: h.asker(target), p: p}
 	findings := c.memory(asking)
 	findings = append(findings, c.idle(asking)...)
-	findings = append(findings, c.foreign())
+	findings = append(findings, c.foreign(asking)...)
 	if err := stopped(ctx, steps.CheckGPUMetrics, target); err != nil {
 		return steps.CheckResult{}, err
 	}
@@ -76,6 +76,8 @@ func (h *Hands) unable(p patients) string {
 type gpuCheck struct {
 	*asker
 	p patients
+	// way is how the series name the pods.
+	way about
 	// found are the GPUs that have series, fullest first; curves are of some.
 	found       []framebuffer
 	memoryCurve *curves
@@ -106,6 +108,7 @@ func (c *gpuCheck) memory(ctx context.Context) []incident.Finding {
 		why := c.noSeries(ctx, "DCGM_FI_DEV_FB_USED")
 		return []incident.Finding{c.unknown(incident.GPUMemoryFull, why), c.unknown(incident.GPUMemoryGrowing, why)}
 	}
+	c.way = way
 	totals := map[string]float64{}
 	for _, sample := range c.vector(ctx, c.fill(totalQuery, way)) {
 		totals[key(sample.Metric, way)] = float64(sample.Value) * mib
@@ -136,16 +139,6 @@ func gpuOf(metric model.Metric) string {
 // byShare sorts the fullest first, then by name.
 func byShare(a, b framebuffer) int {
 	return cmp.Or(cmp.Compare(b.share(), a.share()), cmp.Compare(b.used, a.used), cmp.Compare(a.pod+"/"+a.gpu, b.pod+"/"+b.gpu))
-}
-
-// foreign cannot be answered from DCGM; the sentence has what is known.
-func (c *gpuCheck) foreign() incident.Finding {
-	why := "DCGM counts the memory of a GPU, not of its processes; only a node agent could name the processes"
-	if len(c.found) > 0 {
-		most := slices.MaxFunc(c.found, func(a, b framebuffer) int { return cmp.Compare(a.used, b.used) })
-		why = fmt.Sprintf("%s held at most %s in all; %s", most, size(most.used), why)
-	}
-	return c.unknown(incident.GPUForeignProcess, why)
 }
 
 // noSeries says which metric is missing, and what that may mean.

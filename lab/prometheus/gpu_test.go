@@ -29,6 +29,38 @@ func TestFullMemoryFires(t *testing.T) {
 	a.expect(incident.GPUForeignProcess, incident.Unknown, "job/llama", "", "78.6 GiB", "node agent")
 }
 
+// TestForeignMemory: a GPU that held memory while no pod had it.
+func TestForeignMemory(t *testing.T) {
+	for name, test := range map[string]struct {
+		held    float64
+		minutes float64
+		state   incident.State
+		value   string
+		words   string
+	}{
+		"a process outside":    {62464, 20, incident.Yes, "61.0 GiB", "GPU 0 of pod llama-0-abcde (GPU-0-0) held 61.0 GiB for 20 minutes"},
+		"the exporter is late": {62464, 1, incident.Unknown, "", "node agent"},
+		"the GPU was free":     {4, 20, incident.Unknown, "", "node agent"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			began := midday.Add(-30 * time.Minute)
+			ours, nobodys := gpuLabels(0, "0"), renamed(gpuLabels(0, "0"), map[string]string{"exported_pod": "", "exported_namespace": "", "exported_container": ""})
+			w.server.Feed(
+				prometheus.Series{Name: "DCGM_FI_DEV_FB_USED", Labels: nobodys, At: func(at time.Time) (float64, bool) {
+					return test.held, at.Before(began) && began.Sub(at).Minutes() <= test.minutes
+				}},
+				prometheus.Series{Name: "DCGM_FI_DEV_FB_USED", Labels: ours, At: func(at time.Time) (float64, bool) { return 78000, !at.Before(began) }},
+			)
+			subject := "job/llama"
+			if test.state == incident.Yes {
+				subject = "pod/llama-0-abcde"
+			}
+			w.gpu().expect(incident.GPUForeignProcess, test.state, subject, test.value, test.words)
+		})
+	}
+}
+
 func TestFreeMemoryDoesNotFire(t *testing.T) {
 	w := newWorld(t)
 	w.server.Feed(framebuffer(gpuLabels(0, "0"), flat(40000))...)
