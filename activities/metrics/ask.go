@@ -119,7 +119,7 @@ type about struct{ selector, label string }
 // fill puts what is asked about into a template: $sel and $of.
 func (a *asker) fill(template string, subject about) string {
 	return strings.NewReplacer("$sel", subject.selector, "$of", subject.label,
-		"$window", duration(a.hands.Settings.Window), "$step", duration(a.step())).Replace(template)
+		"$window", duration(a.hands.Settings.Window)).Replace(template)
 }
 
 // first fills a template with one label convention after the other until there

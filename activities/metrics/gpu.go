@@ -23,11 +23,13 @@ const (
 
 // Questions about the framebuffer, in MiB; all are gauges. $sel chooses the
 // pods, $of is the label that names them. RESERVED is exported by default only
-// since dcgm-exporter 4.4; without it the sum is some hundred MiB too small.
+// since dcgm-exporter 4.4; without it the sum is some hundred MiB too small. The
+// three come in one scrape and their sum never changes, so the sum of their
+// averages is exact, and far cheaper than the average of the sum.
 const (
 	usedQuery  = `max by ($of, gpu, GPU_I_ID) (max_over_time(DCGM_FI_DEV_FB_USED{$sel}[$window]))`
-	totalQuery = `max by ($of, gpu, GPU_I_ID) (max_over_time((DCGM_FI_DEV_FB_USED{$sel} + DCGM_FI_DEV_FB_FREE{$sel}` +
-		` + (DCGM_FI_DEV_FB_RESERVED{$sel} or DCGM_FI_DEV_FB_USED{$sel} * 0))[$window:$step]))`
+	totalQuery = `max by ($of, gpu, GPU_I_ID) (avg_over_time(DCGM_FI_DEV_FB_USED{$sel}[$window]) + avg_over_time(DCGM_FI_DEV_FB_FREE{$sel}[$window])` +
+		` + (avg_over_time(DCGM_FI_DEV_FB_RESERVED{$sel}[$window]) or avg_over_time(DCGM_FI_DEV_FB_USED{$sel}[$window]) * 0))`
 	steepQuery = `max by ($of, gpu, GPU_I_ID) (deriv(DCGM_FI_DEV_FB_USED{$sel}[$window]))`
 	usedCurve  = `max by ($of, gpu, GPU_I_ID) (DCGM_FI_DEV_FB_USED{$sel})`
 	// anyQuery tells whether the exporter is there at all.
