@@ -53,7 +53,7 @@ func (c *gpuCheck) flat(told int) incident.Finding {
 	all := len(c.memoryCurve.Series)
 	if told < all {
 		return c.unknown(incident.GPUMemoryGrowing, fmt.Sprintf(
-			"%d of %d curves are shorter than %s, which is too little to tell growth from loading", all-told, all, short(shortest)))
+			"%d of %d curves are shorter than %s within one life of the process, too little to tell growth from loading", all-told, all, short(shortest)))
 	}
 	finding := c.finding(incident.GPUMemoryGrowing, incident.No)
 	finding.Evidence = []string{memoryFile}
