@@ -108,11 +108,11 @@ func (s scene) workersFew(ctx context.Context) incident.Finding {
 		finding.Why = s.nothing()
 		return finding
 	}
-	reader := s.hands.newEnvReader(s.now.Target.Namespace)
+	reader, declared := s.hands.newEnvReader(s.now.Target.Namespace), s.knobs()
 	count := 0
 	for i, pod := range s.pods {
 		rank := s.rankOf(pod)
-		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), s.knobs())
+		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), declared)
 		state, value, why := few(workers, max(1, rank.GPUs), cpusOf(containerNamed(pod, rank.Container)))
 		if state == incident.Yes {
 			count++

@@ -208,7 +208,7 @@ func (s scene) volumeLies(ctx context.Context, pod corev1.Pod, volume *corev1.Vo
 	case volume.EmptyDir != nil:
 		return locality{local: incident.Yes, words: fmt.Sprintf("lies on the emptyDir %s of the node, and is lost with the pod", volume.Name), empty: true, volume: volume.Name}
 	case volume.HostPath != nil:
-		return locality{local: incident.Yes, words: fmt.Sprintf("lies on the node's own %s", volume.HostPath.Path)}
+		return locality{local: incident.Unknown, words: fmt.Sprintf("lies on the node's %s, which may be a disk of its own or mounted over the network", volume.HostPath.Path)}
 	case volume.ConfigMap != nil, volume.Secret != nil, volume.DownwardAPI != nil, volume.Projected != nil, volume.Image != nil:
 		return locality{local: incident.Yes, words: fmt.Sprintf("lies on volume %s, which the kubelet fills", volume.Name)}
 	case volume.NFS != nil:
@@ -239,7 +239,10 @@ func (s scene) claimLies(ctx context.Context, name string) locality {
 	if err != nil {
 		return unknown(classify(err, "reading persistentvolume %s", claim.Spec.VolumeName))
 	}
-	if volume.Spec.Local != nil || volume.Spec.HostPath != nil || strings.Contains(driverOf(volume), "local") {
+	if volume.Spec.HostPath != nil {
+		return locality{local: incident.Unknown, words: fmt.Sprintf("lies on the node's %s, which may be a disk of its own or mounted over the network", volume.Spec.HostPath.Path)}
+	}
+	if volume.Spec.Local != nil || strings.Contains(driverOf(volume), "local") {
 		return locality{local: incident.Yes, words: fmt.Sprintf("lies on the local volume %s of the node", volume.Name)}
 	}
 	return locality{local: incident.No, words: fmt.Sprintf("lies on volume %s of %s, behind claim %s", volume.Name, orWord(driverOf(volume), "a network"), name)}

@@ -66,6 +66,7 @@ func TestCheckLoadingCache(t *testing.T) {
 		"object store by FUSE":       {pod: fuse, want: expect{incident.Yes, "", "lies on volume data of driver gcsfuse.csi.storage.gke.io", nil}},
 		"an address":                 {pod: withArgs("--data=s3://bucket/shards?X-Amz-Signature=abcdefghijklmnop"), want: expect{incident.Yes, "", "s3://bucket/shards", nil}},
 		"an address of something":    {pod: withEnv("MLFLOW_URI", "https://mlflow.example.com"), want: expect{state: incident.Unknown}},
+		"a path of the node":         {pod: mounted("/data", "data", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/mnt/lustre"}}), want: expect{state: incident.Unknown, why: []string{"/mnt/lustre"}}},
 		"a disk behind a claim":      {pod: onClaim("data"), more: disk, want: expect{incident.Yes, "", "lies on volume pv-data of ebs.csi.aws.com, behind claim data", nil}},
 		"a local disk":               {pod: onClaim("data"), more: local, want: expect{state: incident.Unknown, why: []string{"no local cache is declared"}}},
 		"a claim that is not there":  {pod: onClaim("data"), want: expect{state: incident.Unknown, why: []string{"persistentvolumeclaim training/data"}}},
