@@ -133,7 +133,7 @@ func defaultSettings() incident.Settings {
 		CommTest: incident.CommTestSettings{
 			Tool:        "torch",
 			GPUsPerNode: 8, SlowBelow: 0.5, StartDeadline: 5 * time.Minute, Deadline: 5 * time.Minute,
-			MaxRounds: 16, MaxBytes: 1 << 30,
+			MaxRounds: 24, MaxBytes: 1 << 30,
 			Tolerations: []incident.Toleration{{Key: "nvidia.com/gpu", Operator: "Exists"}},
 		},
 		Fabric: incident.FabricSettings{

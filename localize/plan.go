@@ -176,7 +176,7 @@ func (s *state) wanted(certain []part) []group {
 	// Nothing else is left to ask: once more all others together, if that may
 	// still show anything.
 	rest := s.belief.apart(certain, s.hidden(certain))
-	if rest <= leftOpen && !s.allPassed(certain) || len(certain) > 0 && len(others) > 0 && s.belief.forecast().gain(others) >= hintOfBits {
+	if rest <= leftOpen && !s.allPassed(certain) || len(certain) > 0 && rest > openShare {
 		return others
 	}
 	return nil

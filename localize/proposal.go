@@ -80,10 +80,6 @@ func spoken(t *test) float64 {
 // is overlooked.
 const flat = 0.7
 
-// mostSpeech is how much tests can say for one node: a node that failed them all
-// must not be drawn so often that the second suspect is never met.
-const mostSpeech = 12
-
 func newProposal(f *field) *proposal {
 	p := &proposal{f: f}
 	for t := range f.tests {
@@ -94,7 +90,7 @@ func newProposal(f *field) *proposal {
 		for _, t := range f.of[i] {
 			score += p.speech[t]
 		}
-		p.nodes.add(math.Exp(flat*(f.odds.node[i]+f.hint[i]) + flat*math.Min(score, mostSpeech)))
+		p.nodes.add(math.Exp(flat*(f.odds.node[i]+f.hint[i]) + flat*math.Min(score, 25)))
 	}
 	p.addShared()
 	p.addLinks()

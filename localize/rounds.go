@@ -7,9 +7,8 @@ import (
 const (
 	// maxGroups of one round: each is a Job.
 	maxGroups = 64
-	// leastBits under which a round is not worth its GPUs; hintOfBits is enough to
-	// test all others together once more when nothing else is left to ask.
-	leastBits, hintOfBits = 0.02, 0.001
+	// leastBits under which a round is not worth its GPUs.
+	leastBits = 0.02
 	// shuffles is how many arbitrary halvings are offered besides the sensible rounds.
 	shuffles = 6
 )

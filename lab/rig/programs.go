@@ -166,7 +166,7 @@ func (r *Rig) config(kubeconfig, address string) section {
 			"comm_test": section{
 				"enabled": true, "image": "lab.gpumedic.io/commtest:1", "gpus_per_node": 4,
 				"resources":           section{r.opts.Topology.RDMA: "1"},
-				"expected_busbw_gbps": 370, "start_deadline": "30s", "deadline": "60s", "max_rounds": 20,
+				"expected_busbw_gbps": 370, "start_deadline": "30s", "deadline": "60s", "max_rounds": 30,
 			},
 			"verify": section{"deadline": "60s"},
 		},

@@ -90,7 +90,9 @@ func New(opts Options) (*Server, error) {
 		return nil, fmt.Errorf("reading the address %q of the Slack stand-in: it listens on loopback only", opts.Addr)
 	}
 	room := newRoom(opts.Now)
-	return &Server{opts: opts, addr: opts.Addr, room: room, hub: newHub(opts, room.poke)}, nil
+	s := &Server{opts: opts, addr: opts.Addr, room: room}
+	s.hub = newHub(opts, room.poke, s.away)
+	return s, nil
 }
 
 func (o Options) withDefaults() Options {

@@ -25,6 +25,7 @@ const (
 type hub struct {
 	opts    Options
 	changed func() // called without mu when a connection comes or goes
+	away    func() bool
 
 	mu      sync.Mutex
 	tickets map[string]time.Time
@@ -42,8 +43,9 @@ type conn struct {
 	mu     sync.Mutex
 }
 
-func newHub(opts Options, changed func()) *hub {
-	return &hub{opts: opts, changed: changed, tickets: map[string]time.Time{}, waiting: map[string]chan struct{}{}}
+// newHub makes a hub; away says whether Slack is away and is called without mu.
+func newHub(opts Options, changed func(), away func() bool) *hub {
+	return &hub{opts: opts, changed: changed, away: away, tickets: map[string]time.Time{}, waiting: map[string]chan struct{}{}}
 }
 
 func random() string {
@@ -123,6 +125,10 @@ func (h *hub) join(c *conn) bool {
 	n := len(h.conns)
 	h.mu.Unlock()
 	h.changed()
+	if h.away() { // an outage began since the ticket was issued; it did not see this connection
+		h.leave(c)
+		return false
+	}
 	hello := map[string]any{"type": "hello", "num_connections": n, "connection_info": map[string]any{"app_id": h.opts.AppID},
 		"debug_info": map[string]any{"host": "stand-in", "build_number": 1, "approximate_connection_time": 3600}}
 	if err := c.write(hello); err != nil {

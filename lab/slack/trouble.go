@@ -65,3 +65,10 @@ func (s *Server) trouble() (outage Outage, retryAfter time.Duration) {
 	}
 	return s.outage, 0
 }
+
+// away says whether there is an outage.
+func (s *Server) away() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outage != Well
+}
