@@ -14,6 +14,7 @@ type Config struct {
 	Temporal   Temporal   `yaml:"temporal"`
 	Evidence   Evidence   `yaml:"evidence"`
 	Kubernetes Kubernetes `yaml:"kubernetes"`
+	Prometheus Prometheus `yaml:"prometheus"`
 	Slack      Slack      `yaml:"slack"`
 	FrontDoor  FrontDoor  `yaml:"front_door"`
 	Targets    Targets    `yaml:"targets"`
@@ -99,13 +100,14 @@ type Log struct {
 // these values.
 func Default() Config {
 	return Config{
-		Temporal:  Temporal{Namespace: "gpumedic"},
-		Evidence:  Evidence{URL: "file:///var/lib/gpumedic/evidence"},
-		Slack:     Slack{Mode: "socket"},
-		FrontDoor: FrontDoor{Listen: "127.0.0.1:8420", MaxBodyBytes: 4 << 20, MaxAlerts: 500},
-		Targets:   defaultTargets(),
-		Log:       Log{Level: "info"},
-		Incident:  defaultSettings(),
+		Temporal:   Temporal{Namespace: "gpumedic"},
+		Evidence:   Evidence{URL: "file:///var/lib/gpumedic/evidence"},
+		Prometheus: defaultPrometheus(),
+		Slack:      Slack{Mode: "socket"},
+		FrontDoor:  FrontDoor{Listen: "127.0.0.1:8420", MaxBodyBytes: 4 << 20, MaxAlerts: 500},
+		Targets:    defaultTargets(),
+		Log:        Log{Level: "info"},
+		Incident:   defaultSettings(),
 	}
 }
 

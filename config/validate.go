@@ -29,6 +29,7 @@ func validate(path string, data []byte, cfg Config) Problems {
 		c.root = doc.Content[0]
 	}
 	c.places(cfg)
+	c.prometheus(cfg.Prometheus)
 	c.slack(cfg)
 	c.frontDoor(cfg.FrontDoor)
 	c.settings(cfg.Incident)

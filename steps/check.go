@@ -40,6 +40,9 @@ type CheckResult struct {
 	Findings []incident.Finding `json:"findings"`
 	// Observations are filled by the check of logs alone.
 	Observations []incident.Observation `json:"observations,omitempty"`
+	// Evidence is what the check kept beyond what was collected before: curves of
+	// metrics. It belongs into the incident's bundle.
+	Evidence []incident.EvidenceRef `json:"evidence,omitempty"`
 }
 
 // AwaitRanksParams waits for the ranks after a restart.

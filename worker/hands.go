@@ -19,6 +19,7 @@ import (
 	"gpumedic/activities/commtest"
 	"gpumedic/activities/evidence"
 	"gpumedic/activities/governor"
+	"gpumedic/activities/metrics"
 	"gpumedic/config"
 	"gpumedic/incident"
 	"gpumedic/report/bundle"
@@ -34,6 +35,7 @@ type hands struct {
 	chat     *chat.Hands
 	evidence *evidence.Hands
 	governor *governor.Hands
+	metrics  *metrics.Hands
 }
 
 // newHands wires the hands. It connects to nothing yet: what cannot be reached
@@ -45,6 +47,10 @@ func newHands(ctx context.Context, cfg config.Config, log hclog.Logger) (*hands,
 	}
 	h := &hands{store: store, evidence: evidence.New(store, log), governor: &governor.Hands{Log: log.Named("governor")}}
 	if err := h.connectCluster(cfg, log); err != nil {
+		h.close()
+		return nil, err
+	}
+	if h.metrics, err = newMetrics(cfg.Prometheus, store, log); err != nil {
 		h.close()
 		return nil, err
 	}
@@ -113,6 +119,30 @@ func newChat(cfg config.Slack, log hclog.Logger) (*chat.Hands, error) {
 	return &chat.Hands{Client: slack.New(token, options...), Log: log.Named("chat"), Repeat: repeated}, nil
 }
 
+// newMetrics asks a Prometheus; where none is configured there is nobody to ask,
+// and the steps say so.
+func newMetrics(cfg config.Prometheus, store *bundle.Store, log hclog.Logger) (*metrics.Hands, error) {
+	settings := metrics.Settings{Window: cfg.Window, Timeout: cfg.Timeout, Matchers: cfg.Matchers, Nodes: cfg.Labels.Nodes}
+	for _, pair := range cfg.Labels.Pods {
+		settings.Pods = append(settings.Pods, metrics.PodLabels(pair))
+	}
+	if cfg.URL == "" {
+		return metrics.New(nil, settings, store, log), nil
+	}
+	way := metrics.Way{URL: cfg.URL, TokenFile: cfg.Token.File, CAFile: cfg.CAFile}
+	if cfg.Token.File == "" { // a file is read at every connection, so that it may change
+		var err error
+		if way.Token, err = cfg.Token.Read(); err != nil {
+			return nil, &usageError{fmt.Errorf("connecting to Prometheus: %w", err)}
+		}
+	}
+	api, err := metrics.Connect(way)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return metrics.New(api, settings, store, log), nil
+}
+
 // repeated says whether an earlier attempt of this step may have had an effect.
 func repeated(ctx context.Context) bool { return activity.GetInfo(ctx).Attempt > 1 }
 
@@ -156,6 +186,9 @@ func (h *hands) byStep() map[string]any {
 		steps.AcquireLease:    h.governor.AcquireLease,
 		steps.ReleaseLease:    h.governor.ReleaseLease,
 		steps.FindHolder:      h.governor.FindHolder,
+
+		steps.CheckGPUMetrics:  h.metrics.CheckGPUMetrics,
+		steps.CheckDataMetrics: h.metrics.CheckDataMetrics,
 	}
 }
 

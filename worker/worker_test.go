@@ -22,6 +22,7 @@ import (
 	"gpumedic/activities/commtest"
 	"gpumedic/activities/evidence"
 	"gpumedic/activities/governor"
+	"gpumedic/activities/metrics"
 	"gpumedic/config"
 	"gpumedic/incident"
 	"gpumedic/steps"
@@ -29,7 +30,7 @@ import (
 
 // TestEveryStepHasAHand compares the vocabulary with what is registered.
 func TestEveryStepHasAHand(t *testing.T) {
-	h := &hands{cluster: &cluster.Hands{}, commtest: &commtest.Hands{}, chat: &chat.Hands{}, evidence: &evidence.Hands{}, governor: &governor.Hands{}}
+	h := &hands{cluster: &cluster.Hands{}, commtest: &commtest.Hands{}, chat: &chat.Hands{}, evidence: &evidence.Hands{}, governor: &governor.Hands{}, metrics: &metrics.Hands{}}
 	registered := h.byStep()
 	for _, step := range steps.All() {
 		if registered[step.Name] == nil {

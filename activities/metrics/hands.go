@@ -1,0 +1,116 @@
+package metrics
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	v1 "github.com/prometheus/client_golang/api/prometheus/v1"
+
+	"gpumedic/incident"
+	"gpumedic/incident/redact"
+	"gpumedic/steps"
+)
+
+// maxRead bounds what is read back from evidence, in bytes: far more than the
+// workload of any number of ranks needs.
+const maxRead = 64 << 20
+
+// Settings say how series name things and how far back to look.
+type Settings struct {
+	// Window is how far back curves go; 0 = an hour.
+	Window time.Duration
+	// Timeout bounds one query; 0 = 10 s.
+	Timeout time.Duration
+	// Matchers are added to every selector, label to value.
+	Matchers map[string]string
+	// Pods and Nodes are the labels that name pods and nodes, tried in order.
+	Pods  []PodLabels
+	Nodes []string
+}
+
+// PodLabels are the two labels that name a pod together.
+type PodLabels struct{ Namespace, Pod string }
+
+// Hands asks one Prometheus. All fields are needed, but API: nil where no
+// Prometheus is configured. It may be used from several goroutines.
+type Hands struct {
+	API      v1.API
+	Settings Settings
+	Store    incident.EvidenceStore
+	Log      hclog.Logger
+	Now      func() time.Time
+}
+
+// New returns hands with the real clock and, when log is nil, a silent logger.
+func New(api v1.API, settings Settings, store incident.EvidenceStore, log hclog.Logger) *Hands {
+	if log == nil {
+		log = hclog.NewNullLogger()
+	}
+	if settings.Window == 0 {
+		settings.Window = time.Hour
+	}
+	if settings.Timeout == 0 {
+		settings.Timeout = 10 * time.Second
+	}
+	return &Hands{API: api, Settings: settings, Store: store, Log: log.Named("metrics"), Now: time.Now}
+}
+
+// unanswered is the answer to questions that could not be asked.
+func unanswered(check string, target incident.Target, why string, questions ...string) steps.CheckResult {
+	var result steps.CheckResult
+	for _, id := range questions {
+		result.Findings = append(result.Findings, incident.Finding{
+			ID: id, Check: check, State: incident.Unknown, Subject: subjectOf(target), Why: redact.String(why)})
+	}
+	return result
+}
+
+func subjectOf(target incident.Target) string {
+	return strings.ToLower(target.Kind) + "/" + target.Name
+}
+
+// stopped is the error of a check that is being stopped: it has no answer at all.
+func stopped(ctx context.Context, check string, target incident.Target) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	return incident.Faultf(incident.TimedOut, ctx.Err(), "carrying out %s for %s", check, target)
+}
+
+// keep stores a value as JSON.
+func (h *Hands) keep(ctx context.Context, name string, value any) (incident.EvidenceRef, error) {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return incident.EvidenceRef{}, incident.Faultf(incident.Internal, err, "encoding %s", name)
+	}
+	ref, err := h.Store.Put(ctx, name, bytes.NewReader(append(data, '\n')))
+	if err != nil {
+		return incident.EvidenceRef{}, storeFault(err, "storing %s", name)
+	}
+	return ref, nil
+}
+
+// read takes a value out of the evidence store.
+func (h *Hands) read(ctx context.Context, ref incident.EvidenceRef, into any) error {
+	content, err := h.Store.Open(ctx, ref)
+	if err != nil {
+		return storeFault(err, "opening evidence %s", ref.Name)
+	}
+	defer content.Close()
+	data, err := io.ReadAll(io.LimitReader(content, maxRead+1))
+	switch {
+	case err != nil:
+		return storeFault(err, "reading evidence %s", ref.Name)
+	case len(data) > maxRead:
+		return incident.Faultf(incident.Invalid, nil, "reading evidence %s: more than %d bytes", ref.Name, maxRead)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return incident.Faultf(incident.Invalid, err, "decoding evidence %s", ref.Name)
+	}
+	return nil
+}
