@@ -73,12 +73,13 @@ var rules = map[string]rule{
 	"diagnosis":  {ours: []string{"incident", "steps"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "diagnosis is pure"},
 	"localize":   {ours: []string{"incident", "localize"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "localisation is pure"},
 	"guard":      {ours: []string{"incident"}, never: []string{"go.temporal.io", "k8s.io", "net/http"}, reason: "the guard is pure"},
+	"knobs":      {ours: []string{"incident"}, never: []string{"go.temporal.io", "k8s.io", "net/http", "os"}, reason: "knobs are text, whoever holds the container"},
 	"report":     {ours: []string{"incident", "report"}, never: []string{"go.temporal.io", "k8s.io"}, reason: "reports need nothing but the record"},
 	"runbooks":   {ours: []string{"incident", "steps", "diagnosis"}, never: []string{"go.temporal.io", "k8s.io"}, reason: "runbooks select and parameterise"},
 	"config":     {ours: []string{"incident"}, never: []string{"go.temporal.io", "k8s.io"}, reason: "configuration is data"},
 	"workflows":  {ours: []string{"incident", "steps", "diagnosis", "localize", "guard", "report", "runbooks", "workflows"}, never: []string{"k8s.io", "github.com/slack-go", "net/http", "os"}, reason: "workflows order things, activities touch them"},
-	"activities": {ours: []string{"incident", "steps", "diagnosis", "localize", "report", "guard", "runbooks"}, never: []string{"go.temporal.io/sdk/workflow"}, reason: "hands know neither workflows nor each other"},
-	"starter":    {ours: []string{"incident", "steps", "diagnosis", "localize", "report", "runbooks", "workflows", "config", "starter"}, never: []string{"k8s.io/client-go"}, reason: "the front door never touches a cluster"},
+	"activities": {ours: []string{"incident", "steps", "diagnosis", "localize", "report", "guard", "runbooks", "knobs"}, never: []string{"go.temporal.io/sdk/workflow"}, reason: "hands know neither workflows nor each other"},
+	"starter":    {ours: []string{"incident", "steps", "diagnosis", "localize", "report", "runbooks", "workflows", "config", "knobs", "starter"}, never: []string{"k8s.io/client-go"}, reason: "the front door never touches a cluster"},
 	"embedded":   {ours: []string{}, reason: "Temporal in-process knows nothing of gpumedic"},
 }
 

@@ -56,6 +56,10 @@ const (
 	KnobsDeclared     = "knobs-declared"      // the owner declares what may be turned; value "micro-batch, accumulation"
 	LargerGPUFree     = "larger-gpu-free"     // nodes with a larger GPU product have room for every rank; value is the product
 
+	// GPUs of the whole cluster (G3, G4).
+	GPUsUnexposed  = "gpus-unexposed"  // subject "node/NAME"; a GPU node offers fewer GPUs than it has; value "0 of 8"
+	GPUsFragmented = "gpus-fragmented" // enough for a rank are free, but on no one node; value "6 free, at most 2 on one node"
+
 	// Input of data (P1-P5, G1).
 	GPUsIdle          = "gpus-idle"           // utilisation is low while the ranks run; value "12 %"
 	InputWaits        = "input-waits"         // steps wait for input; value is the share of a step, "78 %"

@@ -3,25 +3,32 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
 	"gpumedic/config"
+	"gpumedic/knobs"
 	"gpumedic/runbooks"
 )
 
 func checkCommand(app *app) *cobra.Command {
 	var asJSON bool
 	var dir string
+	var manifests []string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "checks configuration, runbooks and signatures without network",
 		Long: "check reads the configuration, the runbooks and the signatures as serve and the worker\n" +
-			"would, and lists every problem with file and line. It asks nothing over the network.",
-		Example: "  gpumedic check --config config.yaml --runbooks ./runbooks\n  gpumedic check --json",
+			"would, and lists every problem with file and line. It asks nothing over the network.\n" +
+			"With --manifest it also checks the knobs that manifests of workloads declare (docs/KNOBS.md).",
+		Example: "  gpumedic check --config config.yaml --runbooks ./runbooks\n  gpumedic check --json\n  gpumedic check --manifest job.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			result := check(app.configFile, dir, cmd.Flags().Changed("runbooks"))
+			for _, file := range manifests {
+				result.manifest(file)
+			}
 			if asJSON {
 				if err := printJSON(cmd.OutOrStdout(), result); err != nil {
 					return &exit{notPossible, err}
@@ -37,6 +44,7 @@ func checkCommand(app *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cmd.Flags().StringVar(&dir, "runbooks", "", "folder of your runbooks (default: the one that the configuration names)")
+	cmd.Flags().StringSliceVar(&manifests, "manifest", nil, "manifest of a workload whose knobs are checked too; may be repeated")
 	return cmd
 }
 
@@ -45,6 +53,9 @@ type checked struct {
 	Problems   []problem `json:"problems"`
 	Runbooks   []string  `json:"runbooks"`
 	Signatures int       `json:"signatures"`
+	// Manifests and Knobs count files and the declarations found in them.
+	Manifests int `json:"manifests,omitempty"`
+	Knobs     int `json:"knobs,omitempty"`
 }
 
 // problem is one thing wrong with one file. Line counts from 1, 0 is the file
@@ -90,6 +101,21 @@ func check(configFile, dir string, given bool) checked {
 	return result
 }
 
+// manifest checks what the workloads of one file declare.
+func (c *checked) manifest(file string) {
+	c.Manifests++
+	data, err := os.ReadFile(file)
+	if err != nil {
+		c.add(file, err)
+		return
+	}
+	count, problems := knobs.Manifest(data)
+	c.Knobs += count
+	for _, p := range problems {
+		c.Problems = append(c.Problems, problem{File: file, Line: p.Line, Text: p.Text})
+	}
+}
+
 // add takes problems apart, so that each has its place. Place is said of an
 // error that has none.
 func (c *checked) add(place string, err error) {
@@ -119,4 +145,7 @@ func (c checked) print(cmd *cobra.Command) {
 		return
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "no problems in the configuration, %d runbooks and %d signatures\n", len(c.Runbooks), c.Signatures)
+	if c.Manifests > 0 {
+		fmt.Fprintf(cmd.OutOrStdout(), "no problems in %d declarations of knobs in %d manifests\n", c.Knobs, c.Manifests)
+	}
 }

@@ -51,6 +51,9 @@ func TestExitCodes(t *testing.T) {
 	}{
 		"good configuration":  {[]string{"check"}, 0, ""},
 		"bad configuration":   {[]string{"check", "--config", invalid}, 1, "many-problems.yaml:4: slack.mode must be"},
+		"good manifest":       {[]string{"check", "--manifest", filepath.Join("testdata", "knobs-good.yaml")}, 0, "1 declarations of knobs in 1 manifests"},
+		"bad manifest":        {[]string{"check", "--manifest", filepath.Join("testdata", "knobs-bad.yaml")}, 1, "knobs-bad.yaml:7: role \"speed\" is not known"},
+		"no manifest":         {[]string{"check", "--manifest", "not-there.yaml"}, 1, "not-there.yaml"},
 		"unknown command":     {[]string{"heal"}, 2, "heal"},
 		"missing plan":        {[]string{"approve", "x"}, 2, "plan"},
 		"serve with bad file": {[]string{"serve", "--config", invalid}, 2, "log.level"},

@@ -107,13 +107,19 @@ var customKinds = []schema.GroupVersionKind{
 	{Group: "batch.volcano.sh", Version: "v1alpha1", Kind: "Job"},
 }
 
-func newWorld(t testing.TB, objects ...runtime.Object) *world {
-	t.Helper()
+// testClassifier knows the built-in signatures. To make it takes most of a
+// second, so all worlds share one.
+var testClassifier = sync.OnceValues(func() (*diagnosis.Classifier, error) {
 	signatures, err := runbooks.Signatures()
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	classifier, err := diagnosis.NewClassifier(signatures)
+	return diagnosis.NewClassifier(signatures)
+})
+
+func newWorld(t testing.TB, objects ...runtime.Object) *world {
+	t.Helper()
+	classifier, err := testClassifier()
 	if err != nil {
 		t.Fatal(err)
 	}
