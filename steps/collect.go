@@ -69,12 +69,21 @@ type PlanRemedyParams struct {
 	TestJobs []string `json:"test_jobs,omitempty"`
 	// Blamed is whom the cause blames, for remedies that act on nodes or ranks.
 	Blamed incident.Blamed `json:"blamed,omitzero"`
-	// PastStep and Recurrences go into the plan's Wanted: the training step at which
-	// the ranks died, 0 = not known, and how often that distance must be passed.
-	PastStep    int `json:"past_step,omitempty"`
-	Recurrences int `json:"recurrences,omitempty"`
 	// Cause is the root cause that the remedy is for.
 	Cause string `json:"cause,omitempty"`
+	// Findings are those that amounts are taken from: larger-gpu-free (the
+	// product), host-memory-killed and shm-small. None is needed elsewhere.
+	Findings []incident.Finding `json:"findings,omitempty"`
+	// Framework is whose allocator is set: "pytorch", "jax" or "tensorflow"; "" =
+	// pytorch.
+	Framework string `json:"framework,omitempty"`
+	// Roles are the knobs to try, in this order, one of which is turned; none =
+	// micro-batch, then precision. Loader workers and prefetch are turned up,
+	// all others down.
+	Roles []string `json:"roles,omitempty"`
+	// Wanted is the proof that remedies of the pod template must bring; zero =
+	// any progress of every rank.
+	Wanted incident.Wanted `json:"wanted,omitzero"`
 }
 
 // PlanRemedyResult is a plan, or the reason why there is none. A plan that

@@ -10,7 +10,7 @@ import (
 
 // cudaOOM is the story of a job that runs out of memory, of the GPU or of the host.
 // It differs from the standard one in what proves a cure: the job has to get past
-// the step at which it died, and until then the change is unproved (see wanting).
+// the step at which it died, and until then the change is unproved (see proof).
 // Somebody else's process is nobody's to end but its owner's, so he is named.
 func (s *story) cudaOOM(ctx workflow.Context) {
 	s.check(ctx)

@@ -32,24 +32,14 @@ const (
 	enoughInput = 0.3
 )
 
-// wanting adds to a plan what must be seen for it to count, where the story knows
-// that better than the planner: people see it in what they approve.
-func (s *story) wanting(plan incident.Plan) incident.Plan {
-	if !plan.Restart {
-		return plan
-	}
-	wanted := plan.Wanted
-	if s.cause().RootCause == inputCause && wanted.InputWaitBelow == 0 {
+// proof is what must be seen for a change of the pod template to count.
+func (s *story) proof() incident.Wanted {
+	var wanted incident.Wanted
+	wanted.PastStep, wanted.Recurrences = s.death()
+	if s.cause().RootCause == inputCause {
 		wanted.InputWaitBelow = s.lessInput()
 	}
-	if step, times := s.death(); wanted.PastStep == 0 {
-		wanted.PastStep, wanted.Recurrences = step, times
-	}
-	if wanted == plan.Wanted {
-		return plan
-	}
-	plan.Wanted = wanted
-	return plan.Seal()
+	return wanted
 }
 
 const inputCause = "input-pipeline-too-slow"

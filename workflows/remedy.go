@@ -2,10 +2,12 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
+	"gpumedic/diagnosis"
 	"gpumedic/guard"
 	"gpumedic/incident"
 	"gpumedic/runbooks"
@@ -63,10 +65,9 @@ func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Pla
 		}
 		return incident.Plan{}, false
 	}
-	plan := s.wanting(result.Plan)
-	s.record.Plan = &plan
-	s.note(ctx, "note", "plan %s: %s", plan.Hash, plan.Summary)
-	return plan, true
+	s.record.Plan = &result.Plan
+	s.note(ctx, "note", "plan %s: %s", result.Plan.Hash, result.Plan.Summary)
+	return result.Plan, true
 }
 
 // planParams says whom the cause blames only to the remedies that act on them.
@@ -75,14 +76,45 @@ func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
 		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
 		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
 	}
-	if s.book.Name != "nccl-failure" { // what it plans needs none of this
-		params.Cause = s.cause().RootCause
-		params.PastStep, params.Recurrences = s.death()
+	if slices.Contains(templateRemedies, remedy.Name) {
+		s.tellTemplate(&params)
 	}
 	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
 		params.Blamed = s.cause().Blamed
 	}
 	return params
+}
+
+// templateRemedies change the pod template and with it restart the ranks.
+var templateRemedies = []string{
+	steps.SetAllocator, steps.TurnKnobs, steps.RaiseMemory, steps.RaiseShm, steps.LargerGPU, steps.CacheDataset, steps.FasterStorage,
+}
+
+// tellTemplate adds what the planners of the pod template take amounts from, and the
+// proof that people agree to with the plan.
+func (s *story) tellTemplate(params *steps.PlanRemedyParams) {
+	params.Cause, params.Wanted, params.Framework = s.cause().RootCause, s.proof(), s.framework()
+	if params.Cause == inputCause {
+		params.Roles = []string{incident.KnobWorkers, incident.KnobPrefetch}
+	}
+	amounts := []string{incident.LargerGPUFree, incident.HostMemoryKilled, incident.ShmSmall}
+	for _, f := range s.record.Findings {
+		if slices.Contains(amounts, f.ID) {
+			params.Findings = append(params.Findings, f)
+		}
+	}
+}
+
+// framework is whose allocator ran out of memory, "" when no line tells.
+func (s *story) framework() string {
+	for _, o := range s.record.Observed {
+		for _, of := range []struct{ mark, framework string }{{"torch", "pytorch"}, {"bfc", "tensorflow"}, {"tensorflow", "tensorflow"}, {"xla", "jax"}, {"jax", "jax"}} {
+			if o.Role == diagnosis.RoleOrigin && slices.Contains(o.Causes, s.cause().RootCause) && strings.Contains(o.Signature, of.mark) {
+				return of.framework
+			}
+		}
+	}
+	return ""
 }
 
 // judge asks the guard, and the governor where nodes are isolated.

@@ -30,7 +30,7 @@ func (h *Hands) ApplyChange(ctx context.Context, params steps.ApplyChangeParams)
 	if err != nil {
 		return result, err
 	}
-	if why := replaced(params.Plan.Target, target, params.Plan.TargetUID); why != "" {
+	if why := replaced(params.Plan.Target, target, params.Plan.TargetUID); why != "" && !replaces(params.Plan) {
 		return result, void(why, "applying %s", params.Plan.Remedy)
 	}
 	for _, change := range params.Plan.Changes {
@@ -67,6 +67,8 @@ func (h *Hands) applyOne(ctx context.Context, operation string, change incident.
 			already, err = h.isolate(ctx, operation, change)
 		case verbEvict:
 			already, err = h.evict(ctx, change)
+		case verbReplace:
+			already, err = h.replace(ctx, operation, change)
 		default:
 			return false, incident.Faultf(incident.Invalid, nil, "%s: the verb %q is not known", nameOf(change), change.Verb)
 		}
@@ -130,7 +132,7 @@ func (h *Hands) create(ctx context.Context, operation string, change incident.Ob
 	}
 	if live != nil {
 		if live.GetAnnotations()[steps.OperationAnnotation] == operation {
-			return true, nil
+			return true, createdAlready(change, live)
 		}
 		return false, void(nameOf(change)+" exists and is not of this operation", "creating %s", nameOf(change))
 	}
@@ -144,6 +146,15 @@ func (h *Hands) create(ctx context.Context, operation string, change incident.Ob
 	}
 	_, err = client.Create(ctx, manifest, metav1.CreateOptions{FieldManager: steps.FieldManager})
 	return false, err
+}
+
+// createdAlready checks that what an earlier attempt created still stands.
+func createdAlready(change incident.ObjectChange, live *unstructured.Unstructured) error {
+	edited, err := editedSince(change, live)
+	if err != nil || edited == "" {
+		return err
+	}
+	return void("created before, and edited by somebody else since:\n"+edited, "creating %s", nameOf(change))
 }
 
 // stamped is a change's manifest with the operation id in it.

@@ -100,18 +100,28 @@ func (s fieldStep) in(object any) (any, bool) {
 		return value, ok
 	}
 	list, _ := object.([]any)
-	for _, element := range list {
-		if fields, ok := element.(map[string]any); ok && fmt.Sprint(fields[s.where]) == s.key {
-			return element, true
-		}
+	if at := s.index(list); at >= 0 {
+		return list[at], true
 	}
 	return nil, false
 }
 
+// index is the place of the step's element in a list, -1 when it is not there.
+func (s fieldStep) index(list []any) int {
+	return slices.IndexFunc(list, func(element any) bool {
+		fields, ok := element.(map[string]any)
+		return ok && fmt.Sprint(fields[s.where]) == s.key
+	})
+}
+
 // set puts a value where the path points to, making maps on the way. List
-// elements are never made: a container that is gone is not brought back.
+// elements on the way are never made: a container that is gone is not brought
+// back. Where the path ends at an element, that is replaced or added.
 func (p fieldPath) set(object map[string]any, value any) error {
 	last := p[len(p)-1]
+	if last.where != "" {
+		return p.setElement(object, value)
+	}
 	var at any = object
 	for i, step := range p[:len(p)-1] {
 		next, ok := step.in(at)
@@ -125,20 +135,58 @@ func (p fieldPath) set(object map[string]any, value any) error {
 		at = next
 	}
 	fields, ok := at.(map[string]any)
-	if !ok || last.where != "" {
+	if !ok {
 		return fmt.Errorf("%s is not a field of a map", p)
 	}
 	fields[last.key] = value
 	return nil
 }
 
-// remove deletes the field; removing what is not there does nothing.
-func (p fieldPath) remove(object map[string]any) {
-	parent, _ := p[:len(p)-1].get(any(object))
-	if fields, ok := parent.(map[string]any); ok {
-		delete(fields, p[len(p)-1].key)
+// setElement replaces the element that the path ends at, in its place, or adds
+// it at the end of its list.
+func (p fieldPath) setElement(object map[string]any, value any) error {
+	if len(p) < 2 {
+		return fmt.Errorf("%s is in no list", p)
 	}
+	current, _ := p[:len(p)-1].get(object)
+	list, _ := current.([]any)
+	list = slices.Clone(list)
+	if at := p[len(p)-1].index(list); at >= 0 {
+		list[at] = value
+	} else {
+		list = append(list, value)
+	}
+	return p[:len(p)-1].set(object, list)
 }
+
+// remove deletes the field, and a list or map with it that it leaves empty
+// between the object and the spec of its pods; removing what is not there does
+// nothing.
+func (p fieldPath) remove(object map[string]any) {
+	if _, there := p.get(object); !there || len(p) < 2 {
+		return
+	}
+	parent := p[:len(p)-1]
+	last := p[len(p)-1]
+	value, _ := parent.get(object)
+	switch typed := value.(type) {
+	case map[string]any:
+		delete(typed, last.key)
+		if len(typed) > 0 || !prunable[parent[len(parent)-1].key] {
+			return
+		}
+	case []any:
+		at := last.index(typed)
+		if typed = slices.Delete(slices.Clone(typed), at, at+1); len(typed) > 0 {
+			_ = parent.set(object, typed) // the list is there
+			return
+		}
+	}
+	parent.remove(object)
+}
+
+// prunable are maps that an object has only with something in them.
+var prunable = map[string]bool{"nodeSelector": true, "limits": true, "requests": true}
 
 // fieldValues holds the values of some fields by path; a field that is not
 // set has no entry.

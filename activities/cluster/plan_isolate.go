@@ -125,8 +125,22 @@ func (h *Hands) planNode(ctx context.Context, d *draft, node corev1.Node) error 
 }
 
 // dryIsolate asks the API server what the node would become, and so whether we
-// may change it at all.
+// may change it at all. A node's status moves on all the time, so that a race
+// is asked again.
 func (h *Hands) dryIsolate(ctx context.Context, d *draft, change incident.ObjectChange, live *unstructured.Unstructured) error {
+	var err error
+	for range writeTries {
+		if err = h.dryIsolateOnce(ctx, d, change, live); !raced(err) {
+			break
+		}
+		if live, err = h.liveObject(ctx, change); err != nil || live == nil {
+			return err
+		}
+	}
+	return faultOf(err, "dry run of the isolation of %s", nameOf(change))
+}
+
+func (h *Hands) dryIsolateOnce(ctx context.Context, d *draft, change incident.ObjectChange, live *unstructured.Unstructured) error {
 	manifest, err := stamped(change, "")
 	if err != nil {
 		return err
@@ -141,7 +155,9 @@ func (h *Hands) dryIsolate(ctx context.Context, d *draft, change incident.Object
 	case apierrors.IsForbidden(err):
 		d.refuse("the worker may not change nodes: bind it to the ClusterRole gpumedic-isolate (deploy/rbac.yaml has the binding) if it shall isolate nodes; %s", orWord(missingRule(err), err.Error()))
 		return nil
-	case apierrors.IsConflict(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsNotFound(err):
+	case apierrors.IsConflict(err):
+		return err
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsNotFound(err):
 		d.refuse("the API server would refuse it: %v", err)
 		return nil
 	default:

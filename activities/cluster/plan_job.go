@@ -49,7 +49,7 @@ func (h *Hands) dryRunJob(ctx context.Context, d *draft, wanted fieldValues, pat
 	default:
 		return nil, classify(err, "dry run of the change of %s", d.workload.Target)
 	}
-	answer, err := client.Create(ctx, suspendedCopy(planned), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: steps.FieldManager})
+	answer, err := client.Create(ctx, suspendedCopy(planned, specSuspend), metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}, FieldManager: steps.FieldManager})
 	switch {
 	case err == nil:
 		return adoptTemplate(d.live.Object, answer.Object, paths)
@@ -92,25 +92,32 @@ func onlyImmutable(err error) bool {
 	return len(status.Status().Details.Causes) > 0
 }
 
-// suspendedCopy is a Job like the given one under a name of its own, without
-// what the server sets. It is only ever sent as a dry run.
-func suspendedCopy(job map[string]any) *unstructured.Unstructured {
-	out := &unstructured.Unstructured{Object: withoutNoise(job)}
+// suspendedCopy is a workload like the given one under a name of its own,
+// without what the server sets. It is only ever sent as a dry run.
+func suspendedCopy(workload map[string]any, suspend fieldPath) *unstructured.Unstructured {
+	out := &unstructured.Unstructured{Object: withoutNoise(workload)}
 	for _, field := range []string{"ownerReferences", "finalizers"} {
 		unstructured.RemoveNestedField(out.Object, "metadata", field)
 	}
 	out.SetName("")
 	out.SetGenerateName("gpumedic-dry-run-")
-	_ = unstructured.SetNestedField(out.Object, true, "spec", "suspend") // spec is a map: it has a template
-	if manual, _, _ := unstructured.NestedBool(out.Object, "spec", "manualSelector"); manual {
-		return out
-	}
-	unstructured.RemoveNestedField(out.Object, "spec", "selector")
-	for _, label := range []string{batchv1.ControllerUidLabel, batchv1.JobNameLabel, "controller-uid", "job-name"} {
-		unstructured.RemoveNestedField(out.Object, "spec", "template", "metadata", "labels", label)
-		unstructured.RemoveNestedField(out.Object, "metadata", "labels", label)
-	}
+	_ = suspend.set(out.Object, true) // spec is a map: it has a template
+	dropJobIdentity(out.Object)
 	return out
+}
+
+// dropJobIdentity removes what ties a Job to its uid: the selector and labels
+// that the API server generates. Other kinds have none.
+func dropJobIdentity(object map[string]any) {
+	manual, _, _ := unstructured.NestedBool(object, "spec", "manualSelector")
+	if object["kind"] != "Job" || manual {
+		return
+	}
+	unstructured.RemoveNestedField(object, "spec", "selector")
+	for _, label := range []string{batchv1.ControllerUidLabel, batchv1.JobNameLabel, "controller-uid", "job-name"} {
+		unstructured.RemoveNestedField(object, "spec", "template", "metadata", "labels", label)
+		unstructured.RemoveNestedField(object, "metadata", "labels", label)
+	}
 }
 
 // adoptTemplate is the live object with the containers that the change

@@ -118,11 +118,15 @@ func walkContainers(object map[string]any, visit func(path fieldPath, container 
 		case []any:
 			for _, element := range typed {
 				fields, _ := element.(map[string]any)
-				name, named := fields["name"].(string)
+				where := "name"
+				if _, named := fields[where]; !named {
+					where = "groupName" // worker groups of Ray
+				}
+				name, named := fields[where].(string)
 				if !named {
 					continue
 				}
-				at := append(slices.Clone(path), fieldStep{key: name, where: "name"})
+				at := append(slices.Clone(path), fieldStep{key: name, where: where})
 				if path[len(path)-1].key == "containers" {
 					visit(at, fields)
 					continue

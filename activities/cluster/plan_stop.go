@@ -18,13 +18,28 @@ import (
 // GPUs. The change is the one that suspend-workload makes, told by a dry run;
 // what it costs is that the ranks start from their last checkpoint.
 func (h *Hands) planStop(ctx context.Context, d *draft) error {
+	d.plan.Summary = fmt.Sprintf("Stop the %d ranks of %s for a communication test between their nodes, then start them again; "+
+		"%s.", d.plan.PodsRestarted, d.workload.Target, d.lostWords())
+	var err error
+	for range writeTries {
+		if err = h.planSuspension(ctx, d); !raced(err) {
+			break
+		}
+		live, err := h.liveTarget(ctx, d.workload.Target) // its status moves on while the ranks run
+		if err != nil || live == nil {
+			return err
+		}
+		d.live = live
+	}
+	return faultOf(err, "dry run of the suspension of %s", d.workload.Target)
+}
+
+// planSuspension plans against the target as it was read.
+func (h *Hands) planSuspension(ctx context.Context, d *draft) error {
 	client, how, err := h.targetClient(d.workload.Target)
 	if err != nil {
 		return err
 	}
-	d.plan.Summary = fmt.Sprintf("Stop the %d ranks of %s for a communication test between their nodes, then start them again; "+
-		"when their last checkpoint was is not known, so up to %.2f GPU-hours since they started may be lost.",
-		d.plan.PodsRestarted, d.workload.Target, d.plan.GPUHoursLost)
 	field := how.field.String()
 	change, err := applyOf(d.live, fieldValues{field: true}, []string{field})
 	if err != nil {
@@ -44,7 +59,7 @@ func (h *Hands) planStop(ctx context.Context, d *draft) error {
 		d.refuse("the API server would refuse it: %v", err)
 		return nil
 	}
-	return classify(err, "dry run of the suspension of %s", d.workload.Target)
+	return err
 }
 
 // show puts the difference between the live target and the planned one into

@@ -71,7 +71,11 @@ func (h *Hands) switchOnce(ctx context.Context, params steps.WorkloadParams, sus
 	if live == nil {
 		return false, incident.Faultf(incident.Missing, nil, "%s is gone", params.Target)
 	}
-	if why := replaced(params.Target, live, params.TargetUID); why != "" {
+	why, err := h.meant(ctx, params.Target, live, params.TargetUID, params.Incident)
+	if err != nil {
+		return false, err
+	}
+	if why != "" {
 		return false, void(why, "reading %s", params.Target)
 	}
 	suspended, _ := how.field.get(live.Object)
@@ -123,8 +127,16 @@ func (h *Hands) awaitGone(ctx context.Context, params steps.WorkloadParams) erro
 }
 
 func (h *Hands) awaitPodsGone(ctx context.Context, params steps.WorkloadParams) (left int, err error) {
+	live, err := h.liveTarget(ctx, params.Target)
+	if err != nil {
+		return 0, err
+	}
+	uid := params.TargetUID
+	if live != nil {
+		uid = string(live.GetUID()) // a replaced target's; switchOnce has proved that it is meant
+	}
 	err = h.whenPodsChange(ctx, params.Target.Namespace, 2*time.Second, func(ctx context.Context) (bool, error) {
-		pods, err := h.podsOf(ctx, params.Target, params.TargetUID)
+		pods, err := h.podsOf(ctx, params.Target, uid)
 		if err != nil {
 			return false, err
 		}

@@ -64,6 +64,8 @@ func (h *Hands) undoOne(ctx context.Context, operation string, change incident.O
 			one, err = h.undoIsolate(ctx, operation, change, before)
 		case verbEvict: // its controller has replaced the pod; there is nothing to put back
 			one, err = undone{whole: true}, nil
+		case verbReplace:
+			one, err = h.undoReplace(ctx, operation, change, before)
 		default:
 			one, err = h.undoFields(ctx, operation, change, before)
 		}
