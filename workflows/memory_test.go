@@ -82,7 +82,7 @@ func TestHandOverToMemory(t *testing.T) {
 	if record.Runbook.Name != "cuda-oom" || w.did(steps.RunCommTest) {
 		t.Errorf("runbook %s, steps %v", record.Runbook.Name, w.log)
 	}
-	for _, once := range []string{steps.CollectEvidence, steps.CheckWorkload, steps.CheckRankLogs, steps.CheckMemory, steps.CheckGPUMetrics, steps.WriteReport} {
+	for _, once := range []string{steps.CollectEvidence, steps.CheckWorkload, steps.CheckRankLogs, steps.CheckMemory, steps.CheckCapacity, steps.WriteReport} {
 		if n := count(w.log, once); n != 1 {
 			t.Errorf("%s was carried out %d times", once, n)
 		}
