@@ -146,7 +146,7 @@ func defaultSettings() incident.Settings {
 			Interfaces:    []string{"eth0"},
 		},
 		Logs:   incident.LogSettings{HeadBytes: 1 << 20, TailBytes: 4 << 20, Parallel: 16},
-		Verify: incident.VerifySettings{Deadline: 15 * time.Minute},
+		Verify: incident.VerifySettings{Deadline: 15 * time.Minute, Proof: 24 * time.Hour},
 		Governor: incident.GovernorSettings{
 			MaxPerDomain: 1, MaxShare: 0.1, MaxPerHour: 2, LeaseTTL: 30 * time.Minute, IsolatedFor: 24 * time.Hour,
 		},

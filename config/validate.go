@@ -91,6 +91,7 @@ func (c *checker) settings(s incident.Settings) {
 	c.need(s.Logs.HeadBytes > 0 && s.Logs.TailBytes > 0, "incident.logs", "head_bytes and tail_bytes must be above 0")
 	c.need(s.Logs.Parallel > 0, "incident.logs.parallel", "must be above 0")
 	c.positive("incident.verify.deadline", s.Verify.Deadline)
+	c.positive("incident.verify.proof", s.Verify.Proof)
 	c.governor(s.Governor)
 	c.need(len(s.Fabric.Interfaces) > 0, "incident.fabric.interfaces", "must name the pods' interface, usually eth0")
 }

@@ -178,6 +178,9 @@ func absent(f facts, b *board) {
 	c.accuse(weight, incident.Blamed{Kind: "rank", Names: strings.Split(who, ",")})
 }
 
+// RankIn says whether a list of ranks, "0-3,7", holds a rank.
+func RankIn(list string, rank int) bool { return inRanges(list)[rank] }
+
 // inRanges is the set of ranksIn.
 func inRanges(list string) map[int]bool {
 	out := map[int]bool{}

@@ -42,7 +42,7 @@ type page struct {
 	ProposedDiff      []diffLine
 	Picture           *picture
 	Ranks             []placedRank
-	Plot              *drawing
+	Plot, Memory      *drawing
 	Tests             []tested
 	Events            []event
 	EvidenceBytes     int64
@@ -83,8 +83,9 @@ type placedRank struct {
 
 // HTML gives the report as one page that needs nothing else: no script, no
 // network, no file beside it. A workload without ranks is one that could not
-// be read; the page says that there is no picture. An error is a defect of ours.
-func HTML(rec incident.Record, w incident.Workload) ([]byte, error) {
+// be read; the page says that there is no picture. Memory are the measurements of GPU
+// memory in the order in which they were made. An error is a defect of ours.
+func HTML(rec incident.Record, w incident.Workload, memory ...Memory) ([]byte, error) {
 	rec, w = shown(rec), shown(w)
 	p := page{
 		Record: rec, Style: template.CSS(pageStyle), //nolint:gosec // our own style sheet
@@ -101,6 +102,9 @@ func HTML(rec incident.Record, w incident.Workload) ([]byte, error) {
 	}
 	var err error
 	if p.Plot, err = plotted(rec); err != nil {
+		return nil, err
+	}
+	if p.Memory, err = memoryPlot(rec, memory); err != nil {
 		return nil, err
 	}
 	var out bytes.Buffer

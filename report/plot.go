@@ -76,15 +76,7 @@ func plotted(rec incident.Record) (*drawing, error) {
 		addExpected(p, curves, expected)
 	}
 	p.Y.Min, p.Y.Max = 0, top(curves, expected)*1.1
-	var out bytes.Buffer
-	writer, err := p.WriterTo(plotWidth, plotHeight, "svg")
-	if err == nil {
-		_, err = writer.WriteTo(&out)
-	}
-	if err != nil {
-		return nil, incident.Faultf(incident.Internal, err, "drawing the plot")
-	}
-	return &drawing{SVG: inlined(out.String()), Key: keyOf(curves, expected)}, nil
+	return rendered(p, keyOf(curves, expected), "plot-title", "Bus bandwidth over message size; the table below has the numbers.")
 }
 
 // keyOf names the lines. No name goes into the drawing itself, so nothing in
@@ -92,16 +84,21 @@ func plotted(rec incident.Record) (*drawing, error) {
 func keyOf(curves []curve, expected float64) []keyEntry {
 	var key []keyEntry
 	for _, c := range curves {
-		var dash []string
-		for _, length := range c.dashes {
-			dash = append(dash, fmt.Sprintf("%.0f", length.Points()))
-		}
-		key = append(key, keyEntry{c.class, strings.Join(dash, " "), c.name})
+		key = append(key, keyEntry{c.class, dashWords(c.dashes), c.name})
 	}
 	if expected > 0 {
 		key = append(key, keyEntry{"wanted", "2 4", fmt.Sprintf("expected: %.0f GB/s at the largest size", expected)})
 	}
 	return key
+}
+
+// dashWords is a pattern of dashes as SVG writes it.
+func dashWords(dashes []vg.Length) string {
+	var words []string
+	for _, length := range dashes {
+		words = append(words, fmt.Sprintf("%.0f", length.Points()))
+	}
+	return strings.Join(words, " ")
 }
 
 // curvesOf gives what can be drawn, and the bandwidth that is expected.
@@ -235,6 +232,19 @@ func (sizeTicks) Ticks(low, high float64) []plot.Tick {
 	return ticks
 }
 
+// rendered is a plot as a part of the page.
+func rendered(p *plot.Plot, key []keyEntry, id, title string) (*drawing, error) {
+	var out bytes.Buffer
+	writer, err := p.WriterTo(plotWidth, plotHeight, "svg")
+	if err == nil {
+		_, err = writer.WriteTo(&out)
+	}
+	if err != nil {
+		return nil, incident.Faultf(incident.Internal, err, "drawing the plot")
+	}
+	return &drawing{SVG: inlined(out.String(), id, title), Key: key}, nil
+}
+
 var (
 	svgHead    = regexp.MustCompile(`(?s)^.*?<svg[^>]*viewBox="[^"]*"[^>]*>`)
 	fontFamily = regexp.MustCompile(`font-family:[^;"]*`)
@@ -243,10 +253,10 @@ var (
 
 // inlined makes a drawing of gonum's part of the page: without its prologue,
 // in the page's font and colours.
-func inlined(svg string) template.HTML {
+func inlined(svg, id, title string) template.HTML {
 	svg = comment.ReplaceAllString(svg, "")
-	svg = svgHead.ReplaceAllString(svg, fmt.Sprintf(`<svg class="plot" viewBox="0 0 %d %d" role="img" aria-labelledby="plot-title">`+
-		`<title id="plot-title">Bus bandwidth over message size; the table below has the numbers.</title>`, plotWidth+plotRoom, plotHeight))
+	svg = svgHead.ReplaceAllString(svg, fmt.Sprintf(`<svg class="plot" viewBox="0 0 %d %d" role="img" aria-labelledby="%s">`+
+		`<title id="%s">%s</title>`, plotWidth+plotRoom, plotHeight, id, id, title))
 	svg = fontFamily.ReplaceAllString(svg, "font-family:inherit")
 	for name, ink := range inks {
 		svg = strings.ReplaceAll(svg, fmt.Sprintf("#%02X%02X%02X", ink.R, ink.G, ink.B), "var(--"+name+")")

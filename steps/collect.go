@@ -69,6 +69,8 @@ type PlanRemedyParams struct {
 	TestJobs []string `json:"test_jobs,omitempty"`
 	// Blamed is whom the cause blames, for remedies that act on nodes or ranks.
 	Blamed incident.Blamed `json:"blamed,omitzero"`
+	// Cause is the root cause that the remedy is for.
+	Cause string `json:"cause,omitempty"`
 	// Findings are those that amounts are taken from: larger-gpu-free (the
 	// product), host-memory-killed and shm-small. None is needed elsewhere.
 	Findings []incident.Finding `json:"findings,omitempty"`
@@ -82,8 +84,6 @@ type PlanRemedyParams struct {
 	// Wanted is the proof that remedies of the pod template must bring; zero =
 	// any progress of every rank.
 	Wanted incident.Wanted `json:"wanted,omitzero"`
-	// Cause is the root cause that the remedy is for.
-	Cause string `json:"cause,omitempty"`
 }
 
 // PlanRemedyResult is a plan, or the reason why there is none. A plan that

@@ -1,16 +1,21 @@
 package workflows
 
 import (
+	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"go.temporal.io/sdk/workflow"
 
+	"gpumedic/diagnosis"
 	"gpumedic/incident"
+	"gpumedic/steps"
 )
 
 // cudaOOM is the story of a job that runs out of memory, of the GPU or of the host.
 // It differs from the standard one in what proves a cure: the job has to get past
-// the step at which it died, and until then the change is unproved (see wanting).
+// the step at which it died, and until then the change is unproved (see proof).
 // Somebody else's process is nobody's to end but its owner's, so he is named.
 func (s *story) cudaOOM(ctx workflow.Context) {
 	s.check(ctx)
@@ -19,10 +24,26 @@ func (s *story) cudaOOM(ctx workflow.Context) {
 		return
 	}
 	s.remedy(ctx)
+	s.measureAgain(ctx)
 	s.nameOwner()
 }
 
-// nameOwner tells the person who takes over whom to talk to.
+// measureAgain keeps the curve of memory after a change, which the report draws
+// beside the one before.
+func (s *story) measureAgain(ctx workflow.Context) {
+	changed := slices.ContainsFunc(s.record.Changes, func(c incident.Change) bool { return !c.AppliedAt.IsZero() })
+	if !changed || ctx.Err() != nil || !slices.Contains(s.asked, steps.CheckGPUMetrics) {
+		return
+	}
+	defer s.stage(ctx, "measure again")()
+	s.ask(ctx, []string{steps.CheckGPUMetrics}, func(string, steps.CheckResult) {}) // what it keeps is what counts
+}
+
+// holder is how PyTorch tells which other process holds the GPU's memory.
+var holder = regexp.MustCompile(`Process \d+ has [\d.]+ \w+ memory in use`)
+
+// nameOwner tells the person who takes over whom to talk to: by a finding, else by
+// the process that the ranks' own message names.
 func (s *story) nameOwner() {
 	if s.record.Outcome != incident.Escalated || s.cause().RootCause != "other-process-on-gpu" {
 		return
@@ -30,6 +51,23 @@ func (s *story) nameOwner() {
 	for _, f := range s.record.Findings {
 		if f.ID == incident.GPUForeignProcess && f.State == incident.Yes {
 			s.record.Next = strings.TrimSpace(s.record.Next + " Found on " + f.Subject + ": " + f.Why)
+			return
 		}
 	}
+	for _, o := range s.record.Observed {
+		if who := holder.FindString(o.Line); who != "" && slices.Contains(o.Causes, "other-process-on-gpu") {
+			s.record.Next = fmt.Sprintf("%s The message of rank %d names it: %s; it ran on %s.", s.record.Next, o.FirstRank, who, s.nodeOf(o.FirstRank))
+			return
+		}
+	}
+}
+
+// nodeOf is where a rank ran, as far as that is known.
+func (s *story) nodeOf(rank int) string {
+	for _, placed := range s.record.Workload.Placed {
+		if diagnosis.RankIn(placed.Ranks, rank) {
+			return "node " + placed.Node
+		}
+	}
+	return "a node that is not known"
 }

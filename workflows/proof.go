@@ -32,33 +32,13 @@ const (
 	enoughInput = 0.3
 )
 
-// wanting adds to a plan what must be seen for it to count, where the story knows
-// that better than the planner: people see it in what they approve.
-func (s *story) wanting(plan incident.Plan) incident.Plan {
-	if !plan.Restart {
-		return plan
-	}
-	wanted, more := plan.Wanted, s.proofOfCure()
-	if wanted.InputWaitBelow == 0 {
-		wanted.InputWaitBelow = more.InputWaitBelow
-	}
-	if wanted.PastStep == 0 {
-		wanted.PastStep, wanted.Recurrences = more.PastStep, more.Recurrences
-	}
-	if wanted == plan.Wanted {
-		return plan
-	}
-	plan.Wanted = wanted
-	return plan.Seal()
-}
-
-// proofOfCure is what the ranks must show after a change for the cause to be gone.
-func (s *story) proofOfCure() incident.Wanted {
+// proof is what must be seen for a change of the pod template to count.
+func (s *story) proof() incident.Wanted {
 	var wanted incident.Wanted
+	wanted.PastStep, wanted.Recurrences = s.death()
 	if s.cause().RootCause == inputCause {
 		wanted.InputWaitBelow = s.lessInput()
 	}
-	wanted.PastStep, wanted.Recurrences = s.death()
 	return wanted
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"go.temporal.io/sdk/workflow"
 
+	"gpumedic/diagnosis"
 	"gpumedic/guard"
 	"gpumedic/incident"
 	"gpumedic/runbooks"
@@ -64,10 +65,9 @@ func (s *story) plan(ctx workflow.Context, remedy runbooks.Remedy) (incident.Pla
 		}
 		return incident.Plan{}, false
 	}
-	plan := s.wanting(result.Plan)
-	s.record.Plan = &plan
-	s.note(ctx, "note", "plan %s: %s", plan.Hash, plan.Summary)
-	return plan, true
+	s.record.Plan = &result.Plan
+	s.note(ctx, "note", "plan %s: %s", result.Plan.Hash, result.Plan.Summary)
+	return result.Plan, true
 }
 
 // planParams says whom the cause blames only to the remedies that act on them.
@@ -76,17 +76,45 @@ func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
 		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
 		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
 	}
-	if s.book.Name != "nccl-failure" { // what it plans needs none of this
-		params.Cause = s.cause().RootCause
-		params.Wanted, params.Findings = s.proofOfCure(), s.amounts()
-		if params.Cause == inputCause {
-			params.Roles = []string{incident.KnobWorkers, incident.KnobPrefetch}
-		}
+	if slices.Contains(templateRemedies, remedy.Name) {
+		s.tellTemplate(&params)
 	}
 	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
 		params.Blamed = s.cause().Blamed
 	}
 	return params
+}
+
+// templateRemedies change the pod template and with it restart the ranks.
+var templateRemedies = []string{
+	steps.SetAllocator, steps.TurnKnobs, steps.RaiseMemory, steps.RaiseShm, steps.LargerGPU, steps.CacheDataset, steps.FasterStorage,
+}
+
+// tellTemplate adds what the planners of the pod template take amounts from, and the
+// proof that people agree to with the plan.
+func (s *story) tellTemplate(params *steps.PlanRemedyParams) {
+	params.Cause, params.Wanted, params.Framework = s.cause().RootCause, s.proof(), s.framework()
+	if params.Cause == inputCause {
+		params.Roles = []string{incident.KnobWorkers, incident.KnobPrefetch}
+	}
+	amounts := []string{incident.LargerGPUFree, incident.HostMemoryKilled, incident.ShmSmall}
+	for _, f := range s.record.Findings {
+		if slices.Contains(amounts, f.ID) {
+			params.Findings = append(params.Findings, f)
+		}
+	}
+}
+
+// framework is whose allocator ran out of memory, "" when no line tells.
+func (s *story) framework() string {
+	for _, o := range s.record.Observed {
+		for _, of := range []struct{ mark, framework string }{{"torch", "pytorch"}, {"bfc", "tensorflow"}, {"tensorflow", "tensorflow"}, {"xla", "jax"}, {"jax", "jax"}} {
+			if o.Role == diagnosis.RoleOrigin && slices.Contains(o.Causes, s.cause().RootCause) && strings.Contains(o.Signature, of.mark) {
+				return of.framework
+			}
+		}
+	}
+	return ""
 }
 
 // judge asks the guard, and the governor where nodes are isolated.
@@ -124,15 +152,4 @@ func (s *story) noneLeft(advice string) {
 		}
 	}
 	s.end(incident.Escalated, fmt.Sprintf("Cause: %s, but no remedy could be carried out; nothing was changed.", s.record.RootCause), advice)
-}
-
-// amounts are the findings that say how much a remedy must give.
-func (s *story) amounts() []incident.Finding {
-	var list []incident.Finding
-	for _, f := range s.record.Findings {
-		if f.State == incident.Yes && slices.Contains([]string{incident.LargerGPUFree, incident.HostMemoryKilled, incident.ShmSmall}, f.ID) {
-			list = append(list, f)
-		}
-	}
-	return list
 }

@@ -68,6 +68,7 @@ func (s *story) ask(ctx workflow.Context, names []string, take func(name string,
 			s.trouble(ctx, "asking "+name, err)
 			result.Findings = []incident.Finding{couldNotAsk(name, s.record.Target, err)}
 		}
+		s.keep(result.Evidence...)
 		take(name, result)
 	}
 }

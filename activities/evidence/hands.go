@@ -117,13 +117,30 @@ func (w *writing) indexed(ctx context.Context, ref incident.EvidenceRef) {
 	}
 }
 
+// memory reads the curves of GPU memory that checks kept, in their order.
+func (w *writing) memory(ctx context.Context) []report.Memory {
+	var out []report.Memory
+	for _, ref := range w.record.Evidence {
+		if ref.Name != report.MemoryFile {
+			continue
+		}
+		var measured report.Memory
+		if err := w.readJSON(ctx, ref, &measured); err != nil {
+			w.missing(ref.Name, err)
+			continue
+		}
+		out = append(out, measured)
+	}
+	return out
+}
+
 // render makes and keeps the three forms of the report.
 func (w *writing) render(ctx context.Context, workload incident.Workload, result *steps.WriteReportResult) error {
 	data, err := report.JSON(w.record)
 	if err != nil {
 		return err
 	}
-	page, err := report.HTML(w.record, workload)
+	page, err := report.HTML(w.record, workload, w.memory(ctx)...)
 	if err != nil {
 		return err
 	}
