@@ -16,9 +16,9 @@ import (
 	"gpumedic/incident/redact"
 )
 
-// cacheVariables name the directories in which libraries keep what they
-// downloaded: those of datasets first, the general ones last.
-var cacheVariables = []string{"HF_DATASETS_CACHE", "HF_HOME", "TFDS_DATA_DIR", "TORCH_HOME", "XDG_CACHE_HOME"}
+// cacheVariables name the directories in which libraries and scripts keep what
+// they downloaded: those of datasets first, the general ones last.
+var cacheVariables = []string{"HF_DATASETS_CACHE", "DATA_CACHE_DIR", "CACHE_DIR", "HF_HOME", "TFDS_DATA_DIR", "TORCH_HOME", "XDG_CACHE_HOME"}
 
 // remoteURL finds a dataset that is named by an address.
 var remoteURL = regexp.MustCompile(`\b(?:s3a?|gs|gcs|az|abfss?|wasbs?|oss|hdfs|hf|https?)://[^\s"',;?#]+`)

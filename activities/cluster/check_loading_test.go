@@ -78,6 +78,7 @@ func TestCheckLoadingCache(t *testing.T) {
 		"a local disk for a cache":   {pod: both(onClaim("data"), withEnv("HF_HOME", "/data/hf")), more: local, want: expect{incident.No, "", "/data/hf", []string{"local volume pv-data"}}},
 		"a knob":                     {pod: both(scratch, knob("[{role: cache-dir, arg: --cache, type: choice, choices: [/data/c, /scratch/c]}]"), withArgs("--cache", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"knob --cache"}}},
 		"the datasets' own first":    {pod: both(nfs, scratch, withEnv("HF_HOME", "/scratch", "HF_DATASETS_CACHE", "/data/sets")), want: expect{incident.Yes, "", "/data/sets", []string{"HF_DATASETS_CACHE"}}},
+		"a script's own":             {pod: both(nfs, scratch, withEnv("CACHE_DIR", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"CACHE_DIR"}}},
 		"from a secret": {pod: envValueFrom("HF_HOME", corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "k"}}}),
 			want: expect{incident.Unknown, "", "", []string{"never read"}}},
 		"volumes may not be read": {pod: onClaim("data"), more: disk, change: func(w *world) { w.refuse("get", "persistentvolumes", "") }, want: expect{incident.Unknown, "", "", []string{`resources ["persistentvolumes"]`}}},
