@@ -77,6 +77,19 @@ func TestABadWayToTheClusterIsTold(t *testing.T) {
 	}
 }
 
+func TestABadWayToPrometheusIsTold(t *testing.T) {
+	t.Setenv("GPUMEDIC_TEST_EMPTY", "")
+	for name, cfg := range map[string]config.Prometheus{
+		"token":     {URL: "https://prometheus.example", Token: config.Secret{Env: "GPUMEDIC_TEST_EMPTY"}},
+		"authority": {URL: "https://prometheus.example", CAFile: filepath.Join(t.TempDir(), "not-there")},
+	} {
+		_, err := newMetrics(cfg, nil, hclog.NewNullLogger())
+		if err == nil || exitCode(err) != 2 || !strings.Contains(err.Error(), "Prometheus") {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
 // TestTheWorkerWaitsForTemporal starts Temporal after the worker has begun to
 // look for it: it says so once, waits, and goes on.
 func TestTheWorkerWaitsForTemporal(t *testing.T) {

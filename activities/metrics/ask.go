@@ -24,6 +24,8 @@ type asker struct {
 	target incident.Target
 	now    time.Time
 	broken error
+	// warned is what Prometheus, or a Thanos that lacks a store, warned of.
+	warned []string
 	asked  []question
 }
 
@@ -80,8 +82,24 @@ func (a *asker) ask(ctx context.Context, query string, run answer) model.Value {
 		asked.Error = redact.String(err.Error())
 		a.hands.Log.Warn("Prometheus gave no answer", "target", a.target, "error", asked.Error)
 	}
-	a.asked = append(a.asked, asked)
+	a.asked, a.warned = append(a.asked, asked), append(a.warned, warnings...)
 	return value
+}
+
+// doubted takes back every no that rests on answers with warnings: they may be
+// only a part of what there is. A yes stays one.
+func (a *asker) doubted(findings []incident.Finding) []incident.Finding {
+	if len(a.warned) == 0 {
+		return findings
+	}
+	slices.Sort(a.warned)
+	for i := range findings {
+		if findings[i].State == incident.No {
+			findings[i].State = incident.Unknown
+			findings[i].Why += "; but Prometheus warned that its answers are not whole: " + redact.String(some(slices.Compact(a.warned)))
+		}
+	}
+	return findings
 }
 
 func seriesOf(value model.Value) int {
@@ -101,7 +119,7 @@ type about struct{ selector, label string }
 // fill puts what is asked about into a template: $sel and $of.
 func (a *asker) fill(template string, subject about) string {
 	return strings.NewReplacer("$sel", subject.selector, "$of", subject.label,
-		"$window", duration(a.hands.Settings.Window), "$step", duration(a.step())).Replace(template)
+		"$window", duration(a.hands.Settings.Window)).Replace(template)
 }
 
 // first fills a template with one label convention after the other until there

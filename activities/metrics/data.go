@@ -48,7 +48,7 @@ func (h *Hands) CheckDataMetrics(ctx context.Context, params steps.CheckParams) 
 	if err := stopped(ctx, steps.CheckDataMetrics, target); err != nil {
 		return steps.CheckResult{}, err
 	}
-	result := steps.CheckResult{Findings: findings}
+	result := steps.CheckResult{Findings: c.doubted(findings)}
 	return result, h.keepAll(ctx, &result, []file{{dataAsked, c.asked}})
 }
 

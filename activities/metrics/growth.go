@@ -53,7 +53,7 @@ func (c *gpuCheck) flat(told int) incident.Finding {
 	all := len(c.memoryCurve.Series)
 	if told < all {
 		return c.unknown(incident.GPUMemoryGrowing, fmt.Sprintf(
-			"%d of %d curves are shorter than %s, which is too little to tell growth from loading", all-told, all, short(shortest)))
+			"%d of %d curves are shorter than %s within one life of the process, too little to tell growth from loading", all-told, all, short(shortest)))
 	}
 	finding := c.finding(incident.GPUMemoryGrowing, incident.No)
 	finding.Evidence = []string{memoryFile}
@@ -71,7 +71,9 @@ func (c *gpuCheck) growth(series curve, g growth) incident.Finding {
 	first, last := series.Points[0], series.Points[len(series.Points)-1]
 	finding.Why = fmt.Sprintf("GPU %s of pod %s used %s at %s and %s at %s, and never fell back by more than %s",
 		series.GPU, series.Pod, size(first[1]), clock(first[0]), size(last[1]), clock(last[0]), size(g.fall))
-	if left := series.Total - last[1]; series.Total > 0 && left > 0 {
+	// What has ended does not go on growing.
+	ended := float64(c.now.Unix())-last[0] > 2*c.step().Seconds()
+	if left := series.Total - last[1]; series.Total > 0 && left > 0 && !ended {
 		until := time.Duration(left / g.perHour * float64(time.Hour))
 		finding.Why += fmt.Sprintf("; at this pace its %s are full in %s", size(series.Total), short(until.Round(time.Minute)))
 	}
