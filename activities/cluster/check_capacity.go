@@ -55,7 +55,9 @@ func (s scene) unexposed(f floor) []incident.Finding {
 		if have == 0 {
 			finding.Why = fmt.Sprintf("node %s is labelled as a GPU node (%s) and exposes none: its device plugin has not registered", node.Name, orWord(node.Labels[gpuProduct], "no product"))
 		}
-		finding.Evidence = []string{objectFile("Node", node.Name)}
+		if slices.Contains(nodeNames(s.now), node.Name) { // no other node is in the bundle
+			finding.Evidence = []string{objectFile("Node", node.Name)}
+		}
 		findings = append(findings, finding)
 	}
 	if more := len(findings) - manyNodesNamed; more > 0 {

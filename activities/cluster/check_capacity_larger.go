@@ -49,7 +49,6 @@ func (s scene) largerFree(f floor) incident.Finding {
 			finding.State, finding.Value = incident.Yes, group.product
 			finding.Why = fmt.Sprintf("all %d ranks find room on %d nodes with %s (%s per GPU, now %s with %s)", len(moving), len(seats.taken),
 				group.product, gibibytes(group.memory), product, gibibytes(have))
-			finding.Evidence = []string{objectFile("Node", group.nodes[0].Name)}
 			return finding
 		}
 		full = append(full, fmt.Sprintf("%s (%s) for %d of %d ranks", group.product, gibibytes(group.memory), len(moving)-seats.left, len(moving)))

@@ -93,9 +93,6 @@ func TestCheckCapacityFragmented(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, append(test.more, testJob(1), testPod(0, "", requested), testNode(0, h100(8, 8)))...)
 			got := only(t, w.checked(t, w.CheckCapacity), incident.GPUsFragmented)
-			if got.State == incident.Yes {
-				got.Evidence = []string{"the whole cluster"}
-			}
 			test.want.compare(t, got)
 		})
 	}

@@ -19,9 +19,9 @@ import (
 // the CPUs, and whether the jobs that prepare the data fail. It reads only and
 // may be repeated.
 func (h *Hands) CheckLoading(ctx context.Context, params steps.CheckParams) (steps.CheckResult, error) {
-	questions := []string{incident.CacheMissing, incident.LoaderWorkersFew, incident.PreprocessingFail}
+	questions := []string{incident.CacheMissing, incident.CacheCold, incident.LoaderWorkersFew, incident.PreprocessingFail}
 	return h.answer(ctx, steps.CheckLoading, params, questions, func(ctx context.Context, s scene) []incident.Finding {
-		return append([]incident.Finding{s.cacheMissing(ctx), s.workersFew(ctx)}, s.preparing(ctx)...)
+		return append(append(s.caches(ctx), s.workersFew(ctx)), s.preparing(ctx)...)
 	})
 }
 
@@ -108,11 +108,11 @@ func (s scene) workersFew(ctx context.Context) incident.Finding {
 		finding.Why = s.nothing()
 		return finding
 	}
-	reader := s.hands.newEnvReader(s.now.Target.Namespace)
+	reader, declared := s.hands.newEnvReader(s.now.Target.Namespace), s.knobs()
 	count := 0
 	for i, pod := range s.pods {
 		rank := s.rankOf(pod)
-		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), s.knobs())
+		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), declared)
 		state, value, why := few(workers, max(1, rank.GPUs), cpusOf(containerNamed(pod, rank.Container)))
 		if state == incident.Yes {
 			count++

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,9 +16,9 @@ import (
 	"gpumedic/incident/redact"
 )
 
-// cacheVariables name the directories in which libraries keep what they
-// downloaded: those of datasets first, the general ones last.
-var cacheVariables = []string{"HF_DATASETS_CACHE", "HF_HOME", "TFDS_DATA_DIR", "TORCH_HOME", "XDG_CACHE_HOME"}
+// cacheVariables name the directories in which libraries and scripts keep what
+// they downloaded: those of datasets first, the general ones last.
+var cacheVariables = []string{"HF_DATASETS_CACHE", "DATA_CACHE_DIR", "CACHE_DIR", "HF_HOME", "TFDS_DATA_DIR", "TORCH_HOME", "XDG_CACHE_HOME"}
 
 // remoteURL finds a dataset that is named by an address.
 var remoteURL = regexp.MustCompile(`\b(?:s3a?|gs|gcs|az|abfss?|wasbs?|oss|hdfs|hf|https?)://[^\s"',;?#]+`)
@@ -31,33 +32,71 @@ type locality struct {
 	// local is on the node itself: a copy there spares the network.
 	local incident.State
 	words string
+	// starts empty with the pod, or with the container where volume is "".
+	empty  bool
+	volume string
 }
 
-// cacheMissing: the dataset is remote, and no directory on the node is declared
-// to keep a copy of it.
-func (s scene) cacheMissing(ctx context.Context) incident.Finding {
-	finding := s.finding(incident.CacheMissing)
+// caches answers whether a local cache is missing, and whether it is cold. All
+// ranks have one template; where they have several, their volumes are alike.
+func (s scene) caches(ctx context.Context) []incident.Finding {
+	missing, cold := s.finding(incident.CacheMissing), s.finding(incident.CacheCold)
 	if len(s.pods) == 0 {
-		finding.Why = s.nothing()
-		return finding
+		return s.unread(fmt.Errorf("%s", s.nothing()), missing.ID, cold.ID)
 	}
-	pod := s.pods[0] // all ranks have one template; where they have two, their volumes are alike
+	pod := s.pods[0]
 	rank := s.rankOf(pod)
 	env := s.hands.newEnvReader(s.now.Target.Namespace).read(ctx, rank, pod)
 	container := containerNamed(pod, rank.Container)
-	finding.Evidence = s.saw(pod)
+	missing.Evidence, cold.Evidence = s.saw(pod), s.saw(pod)
 	dir, from := cacheDir(s.knobs(), commandLine(container, env), env, rank.Container)
-	if dir.unknown != "" {
-		finding.Why = fmt.Sprintf("%s is not known: %s", from, dir.unknown)
-		return finding
+	switch {
+	case dir.unknown != "":
+		missing.Why = fmt.Sprintf("%s is not known: %s", from, dir.unknown)
+		cold.Why = missing.Why
+		return []incident.Finding{missing, cold}
+	case from == "":
+		cold.State, cold.Why = incident.No, "no local cache is declared, so none is cold"
+		return []incident.Finding{s.remoteDataset(ctx, missing, pod, container, env), cold}
 	}
-	if from != "" {
-		where := s.lies(ctx, pod, container, dir.value)
-		finding.State, finding.Value = opposite(where.local), dir.value
-		finding.Why = fmt.Sprintf("%s=%s %s", from, dir.value, where.words)
-		return finding
+	where := s.lies(ctx, pod, container, dir.value)
+	missing.State, missing.Value = opposite(where.local), dir.value
+	missing.Why = fmt.Sprintf("%s=%s %s", from, dir.value, where.words)
+	return []incident.Finding{missing, s.cold(cold, pod, rank, where, dir.value)}
+}
+
+// cold: the directory was empty when the pod or the container started a short
+// while ago, and no init container filled it. What a program has put there since
+// is not seen, so that later on nothing is known.
+func (s scene) cold(finding incident.Finding, pod corev1.Pod, rank incident.Rank, where locality, dir string) incident.Finding {
+	finding.Value = dir
+	started := runningSince(pod, rank.Container)
+	fills := slices.IndexFunc(pod.Spec.InitContainers, func(init corev1.Container) bool {
+		return where.volume != "" && slices.ContainsFunc(init.VolumeMounts, func(mount corev1.VolumeMount) bool { return mount.Name == where.volume })
+	})
+	switch {
+	case !where.empty:
+		finding.Why = fmt.Sprintf("%s %s; what is in it is not seen here", dir, where.words)
+	case fills >= 0:
+		finding.State, finding.Why = incident.No, fmt.Sprintf("init container %s fills %s before the ranks start", pod.Spec.InitContainers[fills].Name, dir)
+	case started.IsZero() || s.at.Sub(started) >= recent:
+		finding.Why = fmt.Sprintf("%s was empty at first; what is in it since is not seen here", dir)
+	default:
+		finding.State = incident.Yes
+		finding.Why = fmt.Sprintf("%s was empty when the ranks started %s ago, and no init container fills it: %s", dir, short(s.at.Sub(started)), where.words)
 	}
-	return s.remoteDataset(ctx, finding, pod, container, env)
+	return finding
+}
+
+// runningSince is when a container of a pod was started, zero when it does not
+// run.
+func runningSince(pod corev1.Pod, container string) time.Time {
+	for _, status := range pod.Status.ContainerStatuses {
+		if status.Name == container && status.State.Running != nil {
+			return status.State.Running.StartedAt.Time
+		}
+	}
+	return time.Time{}
 }
 
 func opposite(state incident.State) incident.State {
@@ -154,11 +193,11 @@ func (s scene) lies(ctx context.Context, pod corev1.Pod, container *corev1.Conta
 	volume := volumeNamed(pod, name)
 	switch {
 	case !path.IsAbs(dir):
-		return locality{incident.Unknown, "is no absolute path, so that where it lies cannot be told"}
+		return locality{local: incident.Unknown, words: "is no absolute path, so that where it lies cannot be told"}
 	case name == "":
-		return locality{incident.Yes, "lies in the container's own layer on the node, and is lost with each restart"}
+		return locality{local: incident.Yes, words: "lies in the container's own layer on the node, and is lost with each restart", empty: true}
 	case volume == nil:
-		return locality{incident.Unknown, fmt.Sprintf("lies on volume %s, which the pod does not describe", name)}
+		return locality{local: incident.Unknown, words: fmt.Sprintf("lies on volume %s, which the pod does not describe", name)}
 	}
 	return s.volumeLies(ctx, pod, volume)
 }
@@ -167,39 +206,44 @@ func (s scene) lies(ctx context.Context, pod corev1.Pod, container *corev1.Conta
 func (s scene) volumeLies(ctx context.Context, pod corev1.Pod, volume *corev1.Volume) locality {
 	switch {
 	case volume.EmptyDir != nil:
-		return locality{incident.Yes, fmt.Sprintf("lies on the emptyDir %s of the node, and is lost with the pod", volume.Name)}
+		return locality{local: incident.Yes, words: fmt.Sprintf("lies on the emptyDir %s of the node, and is lost with the pod", volume.Name), empty: true, volume: volume.Name}
 	case volume.HostPath != nil:
-		return locality{incident.Yes, fmt.Sprintf("lies on the node's own %s", volume.HostPath.Path)}
+		return locality{local: incident.Unknown, words: fmt.Sprintf("lies on the node's %s, which may be a disk of its own or mounted over the network", volume.HostPath.Path)}
 	case volume.ConfigMap != nil, volume.Secret != nil, volume.DownwardAPI != nil, volume.Projected != nil, volume.Image != nil:
-		return locality{incident.Yes, fmt.Sprintf("lies on volume %s, which the kubelet fills", volume.Name)}
+		return locality{local: incident.Yes, words: fmt.Sprintf("lies on volume %s, which the kubelet fills", volume.Name)}
 	case volume.NFS != nil:
-		return locality{incident.No, fmt.Sprintf("lies on the NFS share %s of %s", volume.NFS.Path, volume.NFS.Server)}
+		return locality{local: incident.No, words: fmt.Sprintf("lies on the NFS share %s of %s", volume.NFS.Path, volume.NFS.Server)}
 	case volume.CSI != nil:
-		return locality{incident.No, fmt.Sprintf("lies on volume %s of driver %s", volume.Name, volume.CSI.Driver)}
+		return locality{local: incident.No, words: fmt.Sprintf("lies on volume %s of driver %s", volume.Name, volume.CSI.Driver)}
 	case claimOf(pod, *volume) != "":
 		return s.claimLies(ctx, claimOf(pod, *volume))
 	}
-	return locality{incident.Unknown, fmt.Sprintf("lies on volume %s, whose kind is not known", volume.Name)}
+	return locality{local: incident.Unknown, words: fmt.Sprintf("lies on volume %s, whose kind is not known", volume.Name)}
 }
 
 // claimLies looks at the persistent volume behind a claim. A driver that serves
 // disks over the network and one that serves the node's own look alike, unless
 // the volume is of kind local.
 func (s scene) claimLies(ctx context.Context, name string) locality {
-	unknown := func(err error) locality { return locality{incident.Unknown, "lies behind a claim: " + err.Error()} }
+	unknown := func(err error) locality {
+		return locality{local: incident.Unknown, words: "lies behind a claim: " + err.Error()}
+	}
 	claim, err := s.hands.Kube.CoreV1().PersistentVolumeClaims(s.now.Target.Namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return unknown(classify(err, "reading persistentvolumeclaim %s/%s", s.now.Target.Namespace, name))
 	}
 	if claim.Spec.VolumeName == "" {
-		return locality{incident.Unknown, fmt.Sprintf("lies behind claim %s, which is not bound", name)}
+		return locality{local: incident.Unknown, words: fmt.Sprintf("lies behind claim %s, which is not bound", name)}
 	}
 	volume, err := s.hands.Kube.CoreV1().PersistentVolumes().Get(ctx, claim.Spec.VolumeName, metav1.GetOptions{})
 	if err != nil {
 		return unknown(classify(err, "reading persistentvolume %s", claim.Spec.VolumeName))
 	}
-	if volume.Spec.Local != nil || volume.Spec.HostPath != nil || strings.Contains(driverOf(volume), "local") {
-		return locality{incident.Yes, fmt.Sprintf("lies on the local volume %s of the node", volume.Name)}
+	if volume.Spec.HostPath != nil {
+		return locality{local: incident.Unknown, words: fmt.Sprintf("lies on the node's %s, which may be a disk of its own or mounted over the network", volume.Spec.HostPath.Path)}
 	}
-	return locality{incident.No, fmt.Sprintf("lies on volume %s of %s, behind claim %s", volume.Name, orWord(driverOf(volume), "a network"), name)}
+	if volume.Spec.Local != nil || strings.Contains(driverOf(volume), "local") {
+		return locality{local: incident.Yes, words: fmt.Sprintf("lies on the local volume %s of the node", volume.Name)}
+	}
+	return locality{local: incident.No, words: fmt.Sprintf("lies on volume %s of %s, behind claim %s", volume.Name, orWord(driverOf(volume), "a network"), name)}
 }

@@ -93,7 +93,6 @@ func preparation(finding incident.Finding, job batchv1.Job) incident.Finding {
 	status := job.Status
 	finding.Subject, finding.State = "job/"+job.Name, incident.No
 	finding.Value = fmt.Sprintf("failed %d, active %d, succeeded %d", status.Failed, status.Active, status.Succeeded)
-	finding.Evidence = []string{objectFile("Job", job.Name)}
 	for _, condition := range status.Conditions {
 		switch {
 		case condition.Status != corev1.ConditionTrue:

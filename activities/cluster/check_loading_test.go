@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -65,6 +66,7 @@ func TestCheckLoadingCache(t *testing.T) {
 		"object store by FUSE":       {pod: fuse, want: expect{incident.Yes, "", "lies on volume data of driver gcsfuse.csi.storage.gke.io", nil}},
 		"an address":                 {pod: withArgs("--data=s3://bucket/shards?X-Amz-Signature=abcdefghijklmnop"), want: expect{incident.Yes, "", "s3://bucket/shards", nil}},
 		"an address of something":    {pod: withEnv("MLFLOW_URI", "https://mlflow.example.com"), want: expect{state: incident.Unknown}},
+		"a path of the node":         {pod: mounted("/data", "data", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/mnt/lustre"}}), want: expect{state: incident.Unknown, why: []string{"/mnt/lustre"}}},
 		"a disk behind a claim":      {pod: onClaim("data"), more: disk, want: expect{incident.Yes, "", "lies on volume pv-data of ebs.csi.aws.com, behind claim data", nil}},
 		"a local disk":               {pod: onClaim("data"), more: local, want: expect{state: incident.Unknown, why: []string{"no local cache is declared"}}},
 		"a claim that is not there":  {pod: onClaim("data"), want: expect{state: incident.Unknown, why: []string{"persistentvolumeclaim training/data"}}},
@@ -76,6 +78,7 @@ func TestCheckLoadingCache(t *testing.T) {
 		"a local disk for a cache":   {pod: both(onClaim("data"), withEnv("HF_HOME", "/data/hf")), more: local, want: expect{incident.No, "", "/data/hf", []string{"local volume pv-data"}}},
 		"a knob":                     {pod: both(scratch, knob("[{role: cache-dir, arg: --cache, type: choice, choices: [/data/c, /scratch/c]}]"), withArgs("--cache", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"knob --cache"}}},
 		"the datasets' own first":    {pod: both(nfs, scratch, withEnv("HF_HOME", "/scratch", "HF_DATASETS_CACHE", "/data/sets")), want: expect{incident.Yes, "", "/data/sets", []string{"HF_DATASETS_CACHE"}}},
+		"a script's own":             {pod: both(nfs, scratch, withEnv("CACHE_DIR", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"CACHE_DIR"}}},
 		"from a secret": {pod: envValueFrom("HF_HOME", corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "k"}}}),
 			want: expect{incident.Unknown, "", "", []string{"never read"}}},
 		"volumes may not be read": {pod: onClaim("data"), more: disk, change: func(w *world) { w.refuse("get", "persistentvolumes", "") }, want: expect{incident.Unknown, "", "", []string{`resources ["persistentvolumes"]`}}},
@@ -94,6 +97,34 @@ func TestCheckLoadingCache(t *testing.T) {
 			if containsSecret(got.Why + got.Value) {
 				t.Errorf("a secret is told: %+v", got)
 			}
+		})
+	}
+}
+
+func TestCheckLoadingColdCache(t *testing.T) {
+	scratch := both(mounted("/scratch", "scratch", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), withEnv("HF_HOME", "/scratch/hf"))
+	young := func(pod *corev1.Pod) {
+		trainerState(pod).State.Running = &corev1.ContainerStateRunning{StartedAt: metav1.NewTime(midday.Add(-5 * time.Minute))}
+	}
+	warmed := func(pod *corev1.Pod) {
+		pod.Spec.InitContainers = []corev1.Container{{Name: "warm", VolumeMounts: []corev1.VolumeMount{{Name: "scratch", MountPath: "/to"}}}}
+	}
+	kept := both(mounted("/scratch", "scratch", corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/nvme"}}), withEnv("HF_HOME", "/scratch/hf"))
+	for name, test := range map[string]struct {
+		pod  func(*corev1.Pod)
+		want expect
+	}{
+		"none":              {both(young), expect{incident.No, "", "", []string{"no local cache"}}},
+		"just started":      {both(scratch, young), expect{incident.Yes, "", "/scratch/hf", []string{"5m ago", "no init container"}}},
+		"filled at first":   {both(scratch, young, warmed), expect{incident.No, "", "/scratch/hf", []string{"warm"}}},
+		"an hour old":       {both(scratch), expect{incident.Unknown, "", "/scratch/hf", nil}},
+		"not started":       {both(scratch, backOff), expect{incident.Unknown, "", "/scratch/hf", nil}},
+		"outlives the pods": {both(kept, young), expect{incident.Unknown, "", "/scratch/hf", []string{"/nvme"}}},
+		"in the layer":      {both(young, withEnv("HF_HOME", "/root/hf")), expect{incident.Yes, "", "/root/hf", []string{"own layer"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, gang(2, test.pod)...)
+			test.want.compare(t, only(t, w.checked(t, w.CheckLoading), incident.CacheCold))
 		})
 	}
 }

@@ -38,12 +38,12 @@ func (s scene) shmSmall(ctx context.Context) incident.Finding {
 		finding.Why = s.nothing()
 		return finding
 	}
-	reader := s.hands.newEnvReader(s.now.Target.Namespace)
+	reader, declared := s.hands.newEnvReader(s.now.Target.Namespace), s.knobs()
 	count := 0
 	for i, pod := range s.pods {
 		rank := s.rankOf(pod)
 		have := shmOf(pod, containerNamed(pod, rank.Container))
-		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), s.knobs())
+		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), declared)
 		state, why := have.enough(rank.GPUs, workers)
 		if state == incident.Yes {
 			count++

@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,13 +46,16 @@ type expect struct {
 	why     []string
 }
 
+// notBundled are questions about objects that are not among the evidence.
+var notBundled = []string{incident.VolumeUnbound, incident.VolumeClassSlow, incident.GPUsUnexposed, incident.GPUsFragmented, incident.LargerGPUFree, incident.PreprocessingFail}
+
 func (e expect) compare(t testing.TB, got incident.Finding) {
 	t.Helper()
 	if got.State != e.state || got.Subject != orWord(e.subject, "job/llama-70b") || got.Value != e.value || got.Why == "" {
 		t.Errorf("got  %s %q %q: %s\nwant %s %q %q", got.State, got.Subject, got.Value, got.Why, e.state, orWord(e.subject, "job/llama-70b"), e.value)
 	}
 	contains(t, got.Why, e.why...)
-	if got.State == incident.Yes && len(got.Evidence) == 0 && got.ID != incident.VolumeUnbound && got.ID != incident.VolumeClassSlow {
+	if got.State == incident.Yes && len(got.Evidence) == 0 && !slices.Contains(notBundled, got.ID) {
 		t.Errorf("no evidence: %+v", got)
 	}
 }
@@ -313,7 +317,7 @@ func TestChecksThatCannotAsk(t *testing.T) {
 			w := newWorld(t, gang(2)...)
 			found, _ := w.resolved(t, jobTarget)
 			change(w)
-			for check, count := range map[string]int{steps.CheckMemory: 6, steps.CheckCapacity: 3, steps.CheckVolumes: 3, steps.CheckLoading: 3} {
+			for check, count := range map[string]int{steps.CheckMemory: 6, steps.CheckCapacity: 3, steps.CheckVolumes: 3, steps.CheckLoading: 4} {
 				result, err := w.dataChecks()[check](t.Context(), paramsOf(found))
 				if err != nil || len(result.Findings) != count {
 					t.Fatalf("%s: %v, %d findings", check, err, len(result.Findings))

@@ -30,11 +30,11 @@ type media struct {
 // the clouds' pages on disk types, which call the slow ones HDD or magnetic.
 var provisioners = map[string]media{
 	"pd.csi.storage.gke.io":        gcePD,
-	"kubernetes.io/gce-pd":         gcePD,
+	"kubernetes.io/gce-pd":         inTree(gcePD),
 	"ebs.csi.aws.com":              awsEBS,
-	"kubernetes.io/aws-ebs":        awsEBS,
+	"kubernetes.io/aws-ebs":        inTree(awsEBS),
 	"disk.csi.azure.com":           azureDisk,
-	"kubernetes.io/azure-disk":     azureDisk,
+	"kubernetes.io/azure-disk":     inTree(azureDisk),
 	"filestore.csi.storage.gke.io": {parameters: []string{"tier"}, unset: "standard", slow: []string{"standard", "basic_hdd"}, fast: []string{"premium", "basic_ssd", "high_scale_ssd", "zonal", "regional", "enterprise"}, shared: true},
 	"file.csi.azure.com":           {parameters: []string{"skuname", "storageaccounttype"}, unset: "standard_lrs", slow: []string{"standard_", "standardv2_"}, fast: []string{"premium_", "premiumv2_"}, shared: true},
 	"fsx.csi.aws.com":              {parameters: []string{"storagetype"}, unset: "ssd", slow: []string{"hdd"}, fast: []string{"ssd"}, shared: true},
@@ -45,6 +45,13 @@ var (
 	awsEBS    = media{parameters: []string{"type"}, unset: "gp3", slow: []string{"st1", "sc1", "standard"}, fast: []string{"gp2", "gp3", "io1", "io2"}}
 	azureDisk = media{parameters: []string{"skuname", "storageaccounttype"}, unset: "standardssd_lrs", slow: []string{"standard_lrs"}, fast: []string{"standardssd_", "premium_", "premiumv2_", "ultrassd_"}}
 )
+
+// inTree is the old name of a driver. Its default type depended on the release,
+// and so cannot be told.
+func inTree(known media) media {
+	known.unset = ""
+	return known
+}
 
 // Words by which other classes tell their media, in their name or in a
 // parameter about it. "standard" is none: it names whatever a site has.
@@ -67,7 +74,10 @@ func speedOf(class storagev1.StorageClass) speed {
 	if !ok {
 		return speedByWords(class)
 	}
-	kind, by := known.unset, "its default type "+known.unset
+	kind, by := known.unset, ""
+	if kind != "" {
+		by = "its default type " + kind
+	}
 	for _, parameter := range known.parameters {
 		for key, value := range class.Parameters {
 			if strings.EqualFold(key, parameter) {

@@ -75,8 +75,7 @@ func (w *world) class(name, provisioner string, parameters map[string]string) {
 	})
 }
 
-// claim makes a claim and, when bound, a volume behind it, as the binder would:
-// the lab's control plane has none.
+// claim makes a claim and, when bound, a volume to which it is bound.
 func (w *world) claim(name, class string, bound bool) {
 	w.Helper()
 	size := corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Ti")}
@@ -85,29 +84,53 @@ func (w *world) claim(name, class string, bound bool) {
 		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &class, AccessModes: modes, Resources: corev1.VolumeResourceRequirements{Requests: size}}}
 	if bound {
 		claim.Spec.VolumeName = w.namespace + "-" + name
-		claim.Annotations = map[string]string{"pv.kubernetes.io/bind-completed": "yes"}
+		_, err := w.admin.CoreV1().PersistentVolumes().Create(w.ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName},
+			Spec: corev1.PersistentVolumeSpec{Capacity: size, AccessModes: modes, StorageClassName: class,
+				ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.namespace, Name: name},
+				PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "filestore.csi.storage.gke.io", VolumeHandle: name}}}}, metav1.CreateOptions{})
+		w.must(err)
+		w.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			w.must(w.admin.CoreV1().PersistentVolumes().Delete(ctx, claim.Spec.VolumeName, metav1.DeleteOptions{}))
+		})
 	}
-	created, err := w.admin.CoreV1().PersistentVolumeClaims(w.namespace).Create(w.ctx, claim, metav1.CreateOptions{})
+	_, err := w.admin.CoreV1().PersistentVolumeClaims(w.namespace).Create(w.ctx, claim, metav1.CreateOptions{})
 	w.must(err)
-	if !bound {
-		return
+	if bound {
+		w.bind(name)
 	}
-	volume, err := w.admin.CoreV1().PersistentVolumes().Create(w.ctx, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName},
-		Spec: corev1.PersistentVolumeSpec{Capacity: size, AccessModes: modes, StorageClassName: class,
-			ClaimRef:               &corev1.ObjectReference{Kind: "PersistentVolumeClaim", Namespace: w.namespace, Name: name, UID: created.UID},
-			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{Driver: "filestore.csi.storage.gke.io", VolumeHandle: name}}}}, metav1.CreateOptions{})
+}
+
+// bind waits for the binder. Where the control plane runs none, it does the
+// binder's work: the claim's mark, the volume's reference and both phases.
+func (w *world) bind(name string) {
+	w.Helper()
+	claims := w.admin.CoreV1().PersistentVolumeClaims(w.namespace)
+	var claim *corev1.PersistentVolumeClaim
+	for range 30 {
+		var err error
+		claim, err = claims.Get(w.ctx, name, metav1.GetOptions{})
+		w.must(err)
+		if claim.Status.Phase == corev1.ClaimBound {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	volume, err := w.admin.CoreV1().PersistentVolumes().Get(w.ctx, claim.Spec.VolumeName, metav1.GetOptions{})
 	w.must(err)
-	volume.Status.Phase, created.Status.Phase = corev1.VolumeBound, corev1.ClaimBound
-	created.Status.AccessModes, created.Status.Capacity = modes, size
+	volume.Spec.ClaimRef.UID, volume.Spec.ClaimRef.ResourceVersion = claim.UID, claim.ResourceVersion
+	volume, err = w.admin.CoreV1().PersistentVolumes().Update(w.ctx, volume, metav1.UpdateOptions{})
+	w.must(err)
+	volume.Status.Phase = corev1.VolumeBound
 	_, err = w.admin.CoreV1().PersistentVolumes().UpdateStatus(w.ctx, volume, metav1.UpdateOptions{})
 	w.must(err)
-	_, err = w.admin.CoreV1().PersistentVolumeClaims(w.namespace).UpdateStatus(w.ctx, created, metav1.UpdateOptions{})
+	claim.Annotations = map[string]string{"pv.kubernetes.io/bind-completed": "yes"}
+	claim, err = claims.Update(w.ctx, claim, metav1.UpdateOptions{})
 	w.must(err)
-	w.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		w.must(w.admin.CoreV1().PersistentVolumes().Delete(ctx, volume.Name, metav1.DeleteOptions{}))
-	})
+	claim.Status.Phase, claim.Status.AccessModes, claim.Status.Capacity = corev1.ClaimBound, claim.Spec.AccessModes, volume.Spec.Capacity
+	_, err = claims.UpdateStatus(w.ctx, claim, metav1.UpdateOptions{})
+	w.must(err)
 }
 
 // onClaims mounts claims in the trainer.
