@@ -46,6 +46,10 @@ func (h *Hands) planAllocator(ctx context.Context, d *draft) error {
 // gpuContainers are the containers that get the change; none with a reason.
 func (d *draft) gpuContainers() []fieldPath {
 	found := gpuContainers(d.live.Object)
+	trainer := fieldPath{key("spec"), key("trainer")}
+	if d.live.GetKind() == "TrainJob" && trainer.fieldsAt(d.live.Object) != nil {
+		found = []fieldPath{trainer} // told what to do here, its pods are in a TrainingRuntime
+	}
 	if len(found) == 0 {
 		d.refuse("no container of %s requests GPUs: which one is meant cannot be told", d.workload.Target)
 	}

@@ -23,7 +23,10 @@ func (h *Hands) planLargerGPU(ctx context.Context, d *draft) error {
 	}
 	var e edit
 	for _, container := range d.gpuContainers() {
-		spec := podSpecOf(container)
+		spec := d.podSpecOf(container)
+		if spec == nil {
+			continue
+		}
 		selector := spec.below(key("nodeSelector"), key(gpuProduct))
 		if selector.textAt(d.live.Object) == product {
 			d.refuse("the ranks are sent to %s already", product)

@@ -77,7 +77,7 @@ func (d *draft) knobContainers(list []incident.Knob, role string) ([]fieldPath, 
 	}
 	var containers []fieldPath
 	if knob.Container == "" {
-		containers = gpuContainers(d.live.Object)
+		containers = d.gpuContainers()
 	} else {
 		walkContainers(d.live.Object, func(path fieldPath, container map[string]any) {
 			if container["name"] == knob.Container {

@@ -92,7 +92,11 @@ func (h *Hands) planShm(ctx context.Context, d *draft) error {
 // large it is then; 0 with a reason when it does not.
 func (d *draft) shm(e *edit, container fieldPath) (int64, string) {
 	mount := container.below(key("volumeMounts"), element("mountPath", "/dev/shm"))
-	volumes := podSpecOf(container).below(key("volumes"))
+	spec := d.podSpecOf(container)
+	if spec == nil {
+		return 0, ""
+	}
+	volumes := spec.below(key("volumes"))
 	if mount.fieldsAt(d.live.Object) == nil {
 		size := d.firstShm(container)
 		text := resource.NewQuantity(size, resource.BinarySI).String()

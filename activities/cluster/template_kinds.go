@@ -25,16 +25,21 @@ var rolls = map[string]bool{"Deployment": true, "StatefulSet": true}
 //     Job that it made before (mpi-operator v0.6).
 //   - PyTorchJob, RayJob: pods and clusters are made from the template at each
 //     resumption, but their lists are atomic to server-side apply.
-//
-// TrainJob has no pod template: it is in a TrainingRuntime that others share.
+//   - TrainJob: it has no pod template, which is in a TrainingRuntime that others
+//     share; only what its trainer is told is its own (trainer v2.0).
 var templateVerbs = map[string]string{
 	"Deployment": verbApply, "StatefulSet": verbApply,
-	"Job": verbReplace, "JobSet": verbReplace, "MPIJob": verbReplace, "PyTorchJob": verbReplace, "RayJob": verbReplace,
+	"Job": verbReplace, "JobSet": verbReplace, "MPIJob": verbReplace, "PyTorchJob": verbReplace, "RayJob": verbReplace, "TrainJob": verbReplace,
 }
 
-// podSpecOf is the path of the pod spec that a container is in.
-func podSpecOf(container fieldPath) fieldPath {
+// podSpecOf is the path of the pod spec that a container is in; nil, with a
+// reason, where the pod spec is in another object.
+func (d *draft) podSpecOf(container fieldPath) fieldPath {
 	at := slices.IndexFunc(container, func(step fieldStep) bool { return step.key == "containers" && step.where == "" })
+	if at < 0 {
+		d.refuse("the pods of %s are described in its runtime, which others share: make the change there", d.workload.Target)
+		return nil
+	}
 	return slices.Clone(container[:at])
 }
 

@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"gpumedic/incident"
 	"gpumedic/steps"
@@ -20,8 +21,8 @@ import (
 // the two writes nothing of it is in the cluster, and the hand may die there:
 // so what is to be created is first written beside it (template_ledger.go).
 //
-// A person who deletes the object in the moment after that, while the hand is
-// dead, cannot be told from the hand itself: the retry creates it again,
+// A person who deletes the object in the moment after that, when the hand has
+// died too, cannot be told from the hand itself: the retry creates it again,
 // suspended.
 
 // replaces says whether a plan replaces its own target. Then the target's uid
@@ -247,9 +248,32 @@ func (s swap) remove(ctx context.Context, live *unstructured.Unstructured) error
 	uid, version, foreground := live.GetUID(), live.GetResourceVersion(), metav1.DeletePropagationForeground
 	err = client.Delete(ctx, s.change.Name, metav1.DeleteOptions{PropagationPolicy: &foreground, Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}})
 	if apierrors.IsNotFound(err) {
-		return void("somebody deleted it just now", "replacing %s", nameOf(s.change))
+		return s.whoDeleted(ctx)
 	}
 	return err
+}
+
+// siblingPatience is how long another attempt of the same operation has to
+// create what it has deleted.
+const siblingPatience = 5 * time.Second
+
+// whoDeleted tells another attempt of this operation, which creates the object
+// again, from a person, who does not: a race is decided anew, and a person's
+// deletion is not taken back.
+func (s swap) whoDeleted(ctx context.Context) error {
+	for until := s.hands.Now().Add(siblingPatience); s.hands.Now().Before(until); {
+		live, err := s.hands.liveObject(ctx, s.change)
+		if err != nil {
+			return err
+		}
+		if live != nil {
+			return apierrors.NewAlreadyExists(schema.GroupResource{Resource: live.GetKind()}, live.GetName())
+		}
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return void("somebody deleted it just now", "replacing %s", nameOf(s.change))
 }
 
 // finish ends the work of an attempt that died after its deletion.

@@ -30,8 +30,8 @@ func apiserverFlags(dir string, etcd, port int) []string {
 	}
 }
 
-// managerFlags leaves out the controllers of clouds, volumes and certificates,
-// which have nothing to do here.
+// managerFlags leaves out the controllers of clouds and certificates and the one
+// that attaches volumes, which have nothing to do here.
 func managerFlags(dir, kubeconfig string) []string {
 	return []string{
 		"--kubeconfig", kubeconfig, "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
@@ -39,7 +39,8 @@ func managerFlags(dir, kubeconfig string) []string {
 		"--service-account-private-key-file", filepath.Join(dir, "tokens.key"), "--root-ca-file", filepath.Join(dir, "ca.crt"),
 		"--controllers", "job-controller,garbage-collector-controller,namespace-controller,serviceaccount-controller,endpointslice-controller," +
 			"disruption-controller,ttl-after-finished-controller,pod-garbage-collector-controller,node-lifecycle-controller," +
-			"taint-eviction-controller,replicaset-controller,deployment-controller,statefulset-controller,root-ca-certificate-publisher-controller,resourcequota-controller",
+			"taint-eviction-controller,replicaset-controller,deployment-controller,statefulset-controller,root-ca-certificate-publisher-controller,resourcequota-controller," +
+			"persistentvolume-binder-controller,persistentvolumeclaim-protection-controller,persistentvolume-protection-controller",
 		"--kube-api-qps", "300", "--kube-api-burst", "600", // the default makes 16 new nodes wait for two seconds
 		"--v", "1",
 	}

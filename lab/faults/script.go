@@ -12,6 +12,13 @@ type Script struct {
 	NodeFaults  []NodeFault `json:"node_faults,omitempty"`
 	LeafUplinks []string    `json:"leaf_uplinks,omitempty"`
 	Links       []Link      `json:"links,omitempty"`
+	// Trainings are what programs need, Tenants who else holds memory of GPUs,
+	// Storage how fast classes are, and BrokenClaims the claims, by name, whose
+	// volumes cannot be mounted.
+	Trainings    []Training `json:"trainings,omitempty"`
+	Tenants      []Tenant   `json:"tenants,omitempty"`
+	Storage      []Storage  `json:"storage,omitempty"`
+	BrokenClaims []string   `json:"broken_claims,omitempty"`
 }
 
 // Death makes one rank of a training outgrow its memory limit: it is killed
@@ -45,6 +52,9 @@ func (s Script) Check() error {
 		if b.FirstPort < 0 || b.LastPort < b.FirstPort || b.LastPort > 65535 {
 			return fmt.Errorf("fabric_blocks[%d]: want ports 0 <= first <= last <= 65535, got %d to %d", i, b.FirstPort, b.LastPort)
 		}
+	}
+	if err := s.checkTrainings(); err != nil {
+		return err
 	}
 	return s.checkFabric()
 }

@@ -19,8 +19,8 @@ const (
 	channels  = 4
 	// backward is the line of the program in which the ranks talk.
 	backward = "loss.backward()"
-	// memoryLimit, in GiB, is what a dying rank outgrows.
-	memoryLimit = 192.0
+	// deathLimit, in GiB, is what a dying rank outgrows.
+	deathLimit = 192.0
 )
 
 // train plays a training: rendezvous, NCCL's start, then steps without end.
@@ -131,22 +131,26 @@ func (p *process) closedBy(g *gang) string {
 
 // steps trains until the rank is stopped, dies or loses a peer.
 func (m *Model) steps(ctx context.Context, p *process, g *gang) kubelet.Exit {
-	factor := m.slowdown(g)
-	if g.transport() == netSocket && p.world > 1 {
-		factor = tcpFactor
-	}
-	interval := time.Duration(factor * float64(m.pace.Step))
 	defer m.count(p, 0)
+	told := m.currentScript().training(p)
+	if exit, over := m.load(p, told); over {
+		return exit
+	}
+	took := m.stepTime(p, g, told)
+	interval := time.Duration((took.compute + took.data) / stepSeconds * float64(m.pace.Step))
 	wait := min(interval, 2*m.pace.Step)
 	for step := 1; step <= lastStep; step++ {
 		if m.strikes(g, step) {
 			return m.fabricFails(ctx, p, g, AtWork, backward)
 		}
+		if exit, over := m.outgrow(p, told, step); over {
+			return exit
+		}
 		if exit, over := m.awaitStep(ctx, p, g, wait); over {
 			return exit
 		}
 		wait = interval
-		p.sayStep(step, factor*stepSeconds)
+		p.sayStep(step, took)
 		m.count(p, step)
 		if death := m.currentScript().deathStep(p.pod.Namespace, p.job, p.rank); death > 0 {
 			p.sayMemory(step, death)
@@ -187,18 +191,40 @@ func (m *Model) watchdog(p *process, last, where string) {
 	p.raiseNCCL(where, remoteError, last)
 }
 
+// stepTime is what a step takes, in seconds, and how long of it the rank waits for
+// its batch.
+type stepTime struct {
+	compute, data float64
+	// told says that the program logs both.
+	told bool
+}
+
+func (m *Model) stepTime(p *process, g *gang, t Training) stepTime {
+	factor := m.slowdown(g)
+	if g.transport() == netSocket && p.world > 1 {
+		factor = tcpFactor
+	}
+	compute := factor * stepSeconds
+	return stepTime{compute: compute, data: m.waitForData(p, t.Loader, compute), told: t.Loader.BatchMiB > 0 && !t.Loader.Mute}
+}
+
 // sayStep prints a step as training scripts do.
-func (p *process) sayStep(step int, seconds float64) {
-	took := seconds * (1 + 0.02*noise("step", p.pod.Name, step))
+func (p *process) sayStep(step int, t stepTime) {
+	vary := 1 + 0.02*noise("step", p.pod.Name, step)
+	took := (t.compute + t.data) * vary
 	loss := 1.9 + 9*math.Exp(-float64(step)/90) + 0.03*noise("loss", p.job, step)
+	if t.told {
+		p.say("[rank%d]: step %d/%d loss %.4f time: %.4f data_time: %.4f tokens/s %.0f", p.rank, step, lastStep, loss, took, t.data*vary, tokensPerStep/took)
+		return
+	}
 	p.say("[rank%d]: step %d/%d loss %.4f step_time %.3fs tokens/s %.0f", p.rank, step, lastStep, loss, took, tokensPerStep/took)
 }
 
 // sayMemory prints the host memory of a rank that will outgrow it.
 func (p *process) sayMemory(step, death int) {
 	if left := death - step; left < 4 {
-		used := memoryLimit - 0.3 - 9.7*float64(left)
-		p.say("[rank%d]: host memory %.1f GiB of %.1f GiB (data loader cache %.1f GiB)", p.rank, used, memoryLimit, used-41.5)
+		used := deathLimit - 0.3 - 9.7*float64(left)
+		p.say("[rank%d]: host memory %.1f GiB of %.1f GiB (data loader cache %.1f GiB)", p.rank, used, deathLimit, used-41.5)
 	}
 }
 

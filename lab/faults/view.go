@@ -25,6 +25,7 @@ type view struct {
 	services   corelisters.ServiceLister
 	policies   netlisters.NetworkPolicyLister
 	nodes      corelisters.NodeLister
+	claims     corelisters.PersistentVolumeClaimLister
 }
 
 func newView(f informers.SharedInformerFactory) *view {
@@ -35,6 +36,7 @@ func newView(f informers.SharedInformerFactory) *view {
 		services:   f.Core().V1().Services().Lister(),
 		policies:   f.Networking().V1().NetworkPolicies().Lister(),
 		nodes:      f.Core().V1().Nodes().Lister(),
+		claims:     f.Core().V1().PersistentVolumeClaims().Lister(),
 	}
 }
 
@@ -85,6 +87,36 @@ func (v *view) leaf(node string) string {
 		return ""
 	}
 	return n.Labels[kubelet.LeafLabel]
+}
+
+// product is a node's GPU product as the GPU operator labels it, "" when it has
+// none or is not known.
+func (v *view) product(node string) string {
+	n, err := v.nodes.Get(node)
+	if err != nil {
+		return ""
+	}
+	return n.Labels[productLabel]
+}
+
+const productLabel = "nvidia.com/gpu.product"
+
+// class is the storage class of a claim, "" when it has none or is not known.
+func (v *view) class(namespace, name string) string {
+	claim, err := v.claims.PersistentVolumeClaims(namespace).Get(name)
+	if err != nil || claim.Spec.StorageClassName == nil {
+		return ""
+	}
+	return *claim.Spec.StorageClassName
+}
+
+// volume is the name of a claim's volume, the claim's own while it has none.
+func (v *view) volume(namespace, name string) string {
+	claim, err := v.claims.PersistentVolumeClaims(namespace).Get(name)
+	if err != nil || claim.Spec.VolumeName == "" {
+		return name
+	}
+	return claim.Spec.VolumeName
 }
 
 // dnsServers are the pods that answer names. A cluster without any, like the

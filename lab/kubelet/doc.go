@@ -11,7 +11,7 @@
 //
 // It differs where the lab needs no more: back-off is seconds unless told
 // otherwise and begins with the first restart, logs are kept in memory for the current and the previous
-// attempt and cut at a bound, and there are no probes, volumes, lifecycle hooks
-// or restartable init containers. A grace period is not cut short by a kill,
+// attempt and cut at a bound, volumes are mounted or not as a Mounter says, and
+// there are no probes, lifecycle hooks or restartable init containers. A grace period is not cut short by a kill,
 // because a Runner ends when it is told to.
 package kubelet

@@ -69,7 +69,7 @@ func (p *pod) all() []*container { return slices.Concat(p.inits, p.containers) }
 // live is the pod's whole life.
 func (p *pod) live() {
 	p.write()
-	if p.runInits() {
+	if p.mount() && p.runInits() {
 		var running sync.WaitGroup
 		for _, c := range p.containers {
 			running.Go(c.live)

@@ -266,7 +266,7 @@ func TestAnothersSuspensionIsNotEnded(t *testing.T) {
 // TestAttemptsSideBySide plays attempts of one step that do not know of each
 // other: whatever the order, the change is made once and taken back once.
 func TestAttemptsSideBySide(t *testing.T) {
-	for _, remedy := range []string{steps.AllowJobTraffic, steps.RestoreRDMAResource} {
+	for _, remedy := range []string{steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.SetAllocator} {
 		t.Run(remedy, func(t *testing.T) {
 			w := newWorld(t)
 			w.deny()

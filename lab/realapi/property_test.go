@@ -96,6 +96,7 @@ func TestProperty(t *testing.T) {
 			p.onceAndBack(2)
 			p.killedAnywhere()
 			p.othersAreLeftAlone()
+			p.othersComeFirst()
 		})
 	}
 }
@@ -205,6 +206,31 @@ func (p *trial) othersAreLeftAlone() {
 	}
 	p.same(theirs, p.state(), true, "applied over somebody else's edit")
 	p.end()
+}
+
+// othersComeFirst: an object that somebody made anew, or deleted, between plan
+// and change is not the one that was meant.
+func (p *trial) othersComeFirst() {
+	if p.plan.Changes[0].Verb != "replace" {
+		return // tried in tests of their own
+	}
+	p.begin("first")
+	p.planned()
+	p.stop()
+	anew(func(job *batchv1.Job) { setEnv(job, "THEIRS", "1") })(p)
+	theirs := p.state()
+	wantKind(p.T, p.perform(p.hands, p.doing), incident.Conflict, "created anew")
+	p.must(p.perform(p.hands, p.undoing))
+	p.same(theirs, p.state(), true, "applied and undone over what somebody made anew")
+	p.end()
+	wantKind(p.T, p.perform(p.hands, p.doing), incident.Missing, "gone")
+	if err := p.perform(p.hands, p.undoing); err == nil || !strings.Contains(err.Error(), "gone") {
+		p.Errorf("undoing what somebody deleted: %v", err)
+	}
+	p.pods(p.name, 0)
+	if _, err := p.admin.BatchV1().Jobs(p.namespace).Get(p.ctx, p.name, metav1.GetOptions{}); err == nil {
+		p.Errorf("%s brought back what somebody deleted", p.remedy)
+	}
 }
 
 // begin makes the starting object.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -19,12 +20,18 @@ var compared = []schema.GroupVersionResource{
 	{Group: "networking.k8s.io", Version: "v1", Resource: "networkpolicies"},
 	{Version: "v1", Resource: "services"},
 	{Version: "v1", Resource: "configmaps"},
+	{Version: "v1", Resource: "persistentvolumeclaims"},
 }
 
 // counted are fields that the server counts or stamps: they may differ
-// although nothing was changed.
+// although nothing was changed. An object that was put back by being created
+// again has another identity, which a Job's selector and pods carry too.
 var counted = [][]string{
 	{"metadata", "managedFields"}, {"metadata", "resourceVersion"}, {"metadata", "generation"}, {"status"},
+	{"metadata", "uid"}, {"metadata", "creationTimestamp"},
+	{"spec", "selector", "matchLabels", batchv1.ControllerUidLabel},
+	{"metadata", "labels", batchv1.ControllerUidLabel}, {"metadata", "labels", "controller-uid"},
+	{"spec", "template", "metadata", "labels", batchv1.ControllerUidLabel}, {"spec", "template", "metadata", "labels", "controller-uid"},
 }
 
 // objects are the namespace's objects and all nodes, as JSON by kind and name.

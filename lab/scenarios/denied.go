@@ -6,5 +6,6 @@ import "gpumedic/incident"
 // is known, nothing was changed.
 func (e Expect) Denied() Expect {
 	e.Outcome, e.Changes, e.Undone, e.Isolated, e.ClusterUnchanged, e.Training, e.Transport = incident.Refused, 0, false, nil, true, false, ""
+	e.Env = nil
 	return e
 }

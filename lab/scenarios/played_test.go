@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
+	"gpumedic/incident"
 	"gpumedic/lab/cluster"
 	"gpumedic/lab/faults"
 	"gpumedic/lab/kubelet"
@@ -127,30 +128,19 @@ func TestScenariosBeginAsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := map[string]string{
-		"network-unreachable-or-port-blocked": `NCCL WARN socketPollConnect: Connect to \S+ returned 113\(No route to host\)`,
-		"rdma-or-net-plugin-unavailable":      `via NET/Socket/0(?s:.*)step 2/100000`,
-		"peer-process-died":                   `Connection closed by remote peer llama-70b-2\.|host memory 191\.7 GiB`,
-		"wrong-socket-interface":              `Bootstrap : no socket interface found`,
-		"ib-link-error":                       `step 2/100000(?s:.*)(?:Got completion from peer 10\.\S+ with status=12|Connection closed by remote peer)`,
-		"":                                    `via NET/IB/0/GDRDMA(?s:.*)step 2/100000`,
-	}
 	played := map[string]bool{}
 	for _, s := range all {
-		if played[s.Expect.RootCause] {
-			continue // begins as one before
+		begins := told(s)
+		if played[begins] {
+			continue // as one before
 		}
-		played[s.Expect.RootCause] = true
+		played[begins] = true
 		t.Run(s.Name, func(t *testing.T) {
 			pods := h.play(t, s)
-			line, said := regexp.MustCompile(told[s.Expect.RootCause]), 0
-			for _, pod := range pods {
-				if line.MatchString(h.logs(t, pod)) {
-					said++
-				}
-			}
-			if said < s.Ranks-1 { // rank 0 may only echo
-				t.Errorf("%d of %d ranks say %s", said, s.Ranks, line)
+			if s.SettleUntil == scenarios.UntilMounting {
+				h.checkMounts(t)
+			} else {
+				h.checkWords(t, s, begins, pods)
 			}
 			checkPlaces(t, pods, s.Ranks)
 			if s.Name == "nccl-peer-died" {
@@ -158,6 +148,61 @@ func TestScenariosBeginAsTold(t *testing.T) {
 			}
 			h.clear(t)
 		})
+	}
+}
+
+// told is what nearly all ranks say before the alert, as a regular expression:
+// that of the scenario, else that of its cause.
+func told(s scenarios.Scenario) string {
+	echo := func(line string) string { return line + `|Connection closed by remote peer llama-70b-\d\.` }
+	lines := map[string]string{
+		"network-unreachable-or-port-blocked": `NCCL WARN socketPollConnect: Connect to \S+ returned 113\(No route to host\)`,
+		"rdma-or-net-plugin-unavailable":      `via NET/Socket/0(?s:.*)step 2/100000`,
+		"peer-process-died":                   `Connection closed by remote peer llama-70b-2\.|host memory 191\.7 GiB`,
+		"wrong-socket-interface":              `Bootstrap : no socket interface found`,
+		"ib-link-error":                       `step 2/100000(?s:.*)(?:Got completion from peer 10\.\S+ with status=12|Connection closed by remote peer)`,
+		"memory-fragmentation":                `step 11/100000(?s:.*)(?:` + echo(`OutOfMemoryError: CUDA out of memory`) + `)`,
+		"true-capacity-oom":                   echo(`Tried to allocate 2\.50 GiB\. GPU 0 has a total capacity of 79\.10 GiB`),
+		"other-process-on-gpu":                echo(`Process 4242 has 61\.00 GiB memory in use`),
+		"host-oomkilled":                      echo(`step 6/100000`),
+		"shm-too-small":                       echo(`killed by signal: Bus error`),
+		"memory-leak-growth":                  echo(`max allocated: 7\d{4}\.\d(?s:.*)CUDA out of memory`),
+		"input-pipeline-too-slow":             `step 2/100000 loss \S+ time: [12]\.\d+ data_time: [01]\.[2-9]`,
+		"volume-bind-or-mount-failure":        `FailedMount`,
+		incident.UnknownCause:                 `step 2/100000 loss \S+ step_time [23]\.`,
+		"":                                    `via NET/IB/0/GDRDMA(?s:.*)step 2/100000`,
+		"dataset-slow-storage":                `step 2/100000 loss \S+ time: [12]\.\d+ data_time: 1\.[5-9]`,
+		"dataset-cold-cache":                  `step 2/100000 loss \S+ time: 1\.\d+ data_time: 0\.[5-9]`,
+		"dataset-false-alarm":                 `step 2/100000 loss \S+ time: 0\.4\d+ data_time: 0\.00`,
+	}
+	if line, own := lines[s.Name]; own {
+		return line
+	}
+	return lines[s.Expect.RootCause]
+}
+
+func (h house) checkWords(t *testing.T, s scenarios.Scenario, begins string, pods []corev1.Pod) {
+	t.Helper()
+	line, said := regexp.MustCompile(begins), 0
+	for _, pod := range pods {
+		if line.MatchString(h.logs(t, pod)) {
+			said++
+		}
+	}
+	if said < s.Ranks-1 { // rank 0 may only echo
+		t.Errorf("%d of %d ranks say %s", said, s.Ranks, line)
+	}
+}
+
+// checkMounts wants the events of a kubelet that cannot mount.
+func (h house) checkMounts(t *testing.T) {
+	t.Helper()
+	events, err := h.client.CoreV1().Events(scenarios.Namespace).List(t.Context(), metav1.ListOptions{FieldSelector: "reason=FailedMount"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(events.Items) < scenarios.Ranks || !strings.Contains(events.Items[0].Message, "mount.nfs: Connection timed out") {
+		t.Errorf("%d events of volumes that cannot be mounted: %+v", len(events.Items), events.Items)
 	}
 }
 

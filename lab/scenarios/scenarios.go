@@ -12,6 +12,8 @@ import (
 )
 
 //go:embed base nccl-policy nccl-rdma-fallback nccl-wrong-interface
+//go:embed oom oom-capacity-knob oom-foreign-process oom-host-limit oom-shm
+//go:embed dataset dataset-loader dataset-slow-storage dataset-mount-failure dataset-cold-cache
 var files embed.FS
 
 // Where every scenario's workload is.
@@ -48,7 +50,9 @@ type Scenario struct {
 	Answer string
 	// Crash: the worker is killed after the change is applied and before its
 	// result is recorded, then started again.
-	Crash       bool
+	Crash bool
+	// Unmeasured: no exporter tells anything, as where nobody scrapes the nodes.
+	Unmeasured  bool
 	SettleUntil Settle
 	Expect      Expect
 }
@@ -77,6 +81,9 @@ type Expect struct {
 	// Training: at the end all ranks train, and with Transport.
 	Training  bool
 	Transport string
+	// Env are variables of the ranks' container at the end, by name: a regular
+	// expression for the whole value, "" for a variable that is not there.
+	Env map[string]string
 }
 
 // All lists the scenarios in the order of the table.

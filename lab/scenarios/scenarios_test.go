@@ -81,6 +81,12 @@ func TestEveryScenarioIsWholeAndStrict(t *testing.T) {
 		})
 	}
 	want := []string{"nccl-policy", "nccl-rdma-fallback", "nccl-policy-denied", "nccl-policy-useless", "nccl-peer-died", "nccl-wrong-interface", "false-alarm", "crash"}
+	for _, name := range []string{"fragmentation", "capacity-knob", "capacity-no-knob", "foreign-process", "host-limit", "shm", "leak", "allocator-useless", "behind-nccl"} {
+		want = append(want, "oom-"+name)
+	}
+	for _, name := range []string{"loader", "slow-storage", "mount-failure", "cold-cache", "metrics-missing", "false-alarm"} {
+		want = append(want, "dataset-"+name)
+	}
 	for _, size := range []string{"", "-64"} {
 		for _, name := range []string{"bad-node", "slow-node", "flaky-node", "leaf-uplink", "two-bad-nodes"} {
 			want = append(want, "nccl-"+name+size)
@@ -131,7 +137,7 @@ func checkStory(t *testing.T, s Scenario) {
 	if s.Title == "" || s.Story == "" || s.Alert["alertname"] == "" || s.Alert["namespace"] != Namespace || s.Alert["job_name"] != Job {
 		t.Errorf("title, story or alert is incomplete: %+v", s)
 	}
-	if s.Answer != Approve && s.Answer != Deny || s.SettleUntil != UntilFailing && s.SettleUntil != UntilTraining {
+	if s.Answer != Approve && s.Answer != Deny || !slices.Contains([]Settle{UntilFailing, UntilTraining, UntilMounting}, s.SettleUntil) {
 		t.Errorf("answer %q, settle until %q", s.Answer, s.SettleUntil)
 	}
 	e := s.Expect
@@ -142,7 +148,8 @@ func checkStory(t *testing.T, s Scenario) {
 	if e.ClusterUnchanged == (e.Outcome == incident.Resolved) {
 		t.Errorf("outcome %s and cluster unchanged %v", e.Outcome, e.ClusterUnchanged)
 	}
-	if nothing := e.FailureCase == incident.NoneOfThese; nothing != (e.RootCause == "") || nothing != (e.BlamedKind == "") {
+	nothing, nobody := e.FailureCase == incident.NoneOfThese, e.RootCause == "" || e.RootCause == incident.UnknownCause
+	if nothing != (e.RootCause == "") || nobody != (e.BlamedKind == "") {
 		t.Errorf("failure case %s, root cause %q, blamed %q", e.FailureCase, e.RootCause, e.BlamedKind)
 	}
 }

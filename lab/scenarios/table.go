@@ -24,7 +24,7 @@ var ephemeral = faults.FabricBlock{FirstPort: 32768, LastPort: 60999}
 
 // table lists all scenarios, small ones first.
 func table() []entry {
-	list := small()
+	list := slices.Concat(small(), memory(), loading())
 	for i := range list {
 		list[i].size = base
 	}
