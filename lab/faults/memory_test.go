@@ -238,7 +238,9 @@ func TestHostLimitKills(t *testing.T) {
 	}
 	for limit, fits := range map[string]bool{"68Gi": false, "80Gi": true} {
 		st := set(t, "oom-host-limit")
-		st.edit(func(_ int, c *corev1.Container) { c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(limit) })
+		st.edit(func(_ int, c *corev1.Container) {
+			c.Resources.Limits[corev1.ResourceMemory] = resource.MustParse(limit)
+		})
 		st.open()
 		if alive := len(died(st.run(st.trained(10)), killed, "")) == 0; alive != fits {
 			t.Errorf("with %s nobody was killed: %v", limit, alive)
@@ -259,7 +261,9 @@ func TestShmIsTheVolumes(t *testing.T) {
 				EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &limit},
 			}}}
 		}
-		st.edit(func(_ int, c *corev1.Container) { c.VolumeMounts = []corev1.VolumeMount{{Name: "dshm", MountPath: "/dev/shm"}} })
+		st.edit(func(_ int, c *corev1.Container) {
+			c.VolumeMounts = []corev1.VolumeMount{{Name: "dshm", MountPath: "/dev/shm"}}
+		})
 		st.open()
 		if alive := len(died(st.run(st.trained(5)), kubelet.Exit{Code: 1}, "Bus error")) == 0; alive != fits {
 			t.Errorf("with %s nobody died: %v", size, alive)

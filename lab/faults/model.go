@@ -60,6 +60,7 @@ type Model struct {
 	mu       sync.Mutex
 	script   Script
 	training map[string]map[int]int // job to rank to steps of the running attempt
+	recorded []*record
 }
 
 var _ kubelet.Runner = (*Model)(nil)

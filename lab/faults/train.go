@@ -133,10 +133,11 @@ func (p *process) closedBy(g *gang) string {
 func (m *Model) steps(ctx context.Context, p *process, g *gang) kubelet.Exit {
 	defer m.count(p, 0)
 	told := m.currentScript().training(p)
+	took := m.stepTime(p, g, told)
+	m.record(p, told, took)
 	if exit, over := m.load(p, told); over {
 		return exit
 	}
-	took := m.stepTime(p, g, told)
 	interval := time.Duration((took.compute + took.data) / stepSeconds * float64(m.pace.Step))
 	wait := min(interval, 2*m.pace.Step)
 	for step := 1; step <= lastStep; step++ {

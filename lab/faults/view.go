@@ -56,6 +56,12 @@ func (v *view) addressed(ctx context.Context, pod *corev1.Pod) (*corev1.Pod, err
 	}
 }
 
+// runs says whether a pod is still there and is not on its way out.
+func (v *view) runs(pod *corev1.Pod) bool {
+	now, err := v.pods.Pods(pod.Namespace).Get(pod.Name)
+	return err == nil && now.UID == pod.UID && now.DeletionTimestamp == nil && !over(now)
+}
+
 // endpoint is a pod as policies see it.
 func (v *view) endpoint(pod *corev1.Pod) policy.Endpoint {
 	e := policy.Endpoint{

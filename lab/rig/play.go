@@ -82,6 +82,7 @@ func (r *Rig) setScene(ctx context.Context, s scenarios.Scenario) error {
 	if err := r.Model.SetScript(s.Faults); err != nil {
 		return err
 	}
+	r.measure(s)
 	if err := r.Cluster.Apply(ctx, s.Manifests); err != nil {
 		return err
 	}

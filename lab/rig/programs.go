@@ -150,6 +150,7 @@ func (r *Rig) config(kubeconfig, address string) section {
 		"temporal":   section{"address": r.Temporal.Address(), "namespace": r.Temporal.Namespace()},
 		"evidence":   section{"url": "file://" + filepath.Join(r.opts.Dir, "evidence")},
 		"kubernetes": section{"kubeconfig": kubeconfig},
+		"prometheus": section{"url": r.Metrics.URL()},
 		"slack": section{
 			"bot_token": section{"env": "LAB_SLACK_BOT_TOKEN"}, "app_token": section{"env": "LAB_SLACK_APP_TOKEN"},
 			"api_url": r.Slack.URL() + "/api/",

@@ -20,6 +20,7 @@ import (
 	"gpumedic/lab/cluster"
 	"gpumedic/lab/faults"
 	"gpumedic/lab/kubelet"
+	"gpumedic/lab/prometheus"
 	"gpumedic/lab/scenarios"
 	"gpumedic/lab/slack"
 )
@@ -46,6 +47,7 @@ type Rig struct {
 	Temporal *embedded.Server
 	Client   client.Client
 	Gate     *Gate
+	Metrics  *prometheus.Server
 	// Door is the front door's URL, Token what it wants to hear.
 	Door, Token string
 	// ConfigFile is what both programs run with.
@@ -69,7 +71,7 @@ func Start(ctx context.Context, opts Options) (*Rig, error) {
 		opts.Topology = kubelet.DefaultTopology()
 	}
 	r := &Rig{opts: opts, Token: "lab-alertmanager-token"}
-	for _, part := range []func(context.Context) error{r.startTemporal, r.startCluster, r.startNodes, r.startSlack, r.openGate, r.startPrograms} {
+	for _, part := range []func(context.Context) error{r.startTemporal, r.startCluster, r.startNodes, r.startMetrics, r.startSlack, r.openGate, r.startPrograms} {
 		if err := part(ctx); err != nil {
 			r.Stop()
 			return nil, err
