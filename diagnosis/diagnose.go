@@ -139,7 +139,9 @@ func open(f facts, leads []incident.Cause) incident.Cause {
 	}
 	if lead, found := bestLead(answer.FailureCase, leads); found {
 		answer.FailureCase = orCase(answer.FailureCase, lead.FailureCase)
-		answer.Blamed = lead.Blamed
+		if !f.local() || lead.Confidence >= faintLead {
+			answer.Blamed = lead.Blamed
+		}
 		answer.Reasons = append(answer.Reasons, fmt.Sprintf("The best lead is %s (%.2f).", lead.RootCause, lead.Confidence))
 	}
 	suspectSilent(f, &answer)
@@ -147,6 +149,10 @@ func open(f facts, leads []incident.Cause) incident.Cause {
 	answer.Against, answer.WouldDecide = missing(f, leads)
 	return answer
 }
+
+// faintLead is the confidence under which a lead about memory or data blames nobody:
+// what healthy jobs have too, a missing cache or a small /dev/shm, is one already.
+const faintLead = 0.3
 
 // bestLead is the first lead of the failure case, the first of all without one.
 // Who is blamed comes from another lead when it names nobody.

@@ -181,6 +181,33 @@ func TestForeignProcess(t *testing.T) {
 	}
 }
 
+// TestForeignProcessOfTheLogAlone: without a finding the ranks' own message names the
+// process, and the placement the node.
+func TestForeignProcessOfTheLogAlone(t *testing.T) {
+	w := newWorld()
+	asked := outOfMemory("other-process-on-gpu")
+	w.check = func(name string, p steps.CheckParams) (steps.CheckResult, error) {
+		result, err := asked(name, p)
+		if name == steps.CheckRankLogs {
+			result.Observations[0].Line = "Tried to allocate 2.00 GiB. Process 4242 has 61.00 GiB memory in use."
+		}
+		return result, err
+	}
+	resolve := w.resolve
+	w.resolve = func(p steps.ResolveTargetParams) (steps.ResolveTargetResult, error) {
+		result, err := resolve(p)
+		result.Summary.Placed = []incident.Placed{{Node: "gpu-00", Ranks: "0-1"}, {Node: "gpu-08", Ranks: "2-3"}}
+		return result, err
+	}
+	finish(t, w.environment(t), input(t, alertOf("CUDAOutOfMemory")))
+	if blamed := w.reported.Blamed; blamed.Kind != "node" || len(blamed.Names) != 1 || blamed.Names[0] != "gpu-08" {
+		t.Errorf("blamed is %+v", blamed)
+	}
+	if !strings.Contains(w.reported.Next, "Process 4242 has 61.00 GiB memory in use; the rank ran on node gpu-08") {
+		t.Errorf("next is %q", w.reported.Next)
+	}
+}
+
 // starved answers the checks as a job that works and waits for its input.
 func starved(more ...incident.Finding) func(string, steps.CheckParams) (steps.CheckResult, error) {
 	answers := append([]incident.Finding{
