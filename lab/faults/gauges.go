@@ -10,7 +10,7 @@ import (
 // over lifetime, again and again, and they begin an hour before the pod does.
 // Whoever asks for the last hour of a job then sees what a real hour shows.
 const (
-	lifetime = 12 * time.Minute
+	lifetime = 64 * time.Minute
 	before   = time.Hour
 	// longest is the last step that is looked at for a death.
 	longest = 400
@@ -93,8 +93,8 @@ func (m *Model) record(p *process, t Training, took stepTime) {
 	m.recorded = append(m.recorded, r)
 }
 
-// life is the memory at every step until the rank dies of it; of a program that
-// does not die, and of one whose memory is not played, a single share.
+// life is the memory at every step until the rank dies of it; a single share of a
+// program that does not die, that dies at once, or whose memory is not played.
 func (m *Model) life(p *process, t GPUMemory) []gpuShare {
 	if t.Weights == 0 {
 		return []gpuShare{{total: m.capacity(p), allocated: 0.55 * m.capacity(p), unused: looseGiB}}
@@ -103,6 +103,9 @@ func (m *Model) life(p *process, t GPUMemory) []gpuShare {
 	for step := range longest {
 		share := m.memoryAt(p, t, step)
 		shares = append(shares, share)
+		if share.request > 0 && step <= 1 {
+			return shares[step:]
+		}
 		if share.request > 0 {
 			return shares
 		}
@@ -134,9 +137,6 @@ func (r *record) at(t time.Time) Gauge {
 	phase := float64(into%lifetime) / float64(lifetime)
 	share := r.shares[min(len(r.shares)-1, int(phase*float64(len(r.shares))))]
 	working := r.took.compute / (r.took.compute + r.took.data)
-	if len(r.shares) > 1 && phase < 0.05 { // it starts anew
-		working, share = 0, r.shares[0]
-	}
 	used := share.own() + share.foreign()
 	read := r.mib * mib / (r.took.compute + r.took.data)
 	g := Gauge{

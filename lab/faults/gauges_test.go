@@ -45,15 +45,15 @@ func TestGaugesShowAnHour(t *testing.T) {
 		// good is about least, most and mean.
 		good func(least, most, mean float64) bool
 	}{
-		"fragments fill the GPU again and again": {"oom-fragmentation", share, func(least, most, _ float64) bool { return least < 0.6 && most > 0.85 }},
-		"a leak too":                             {"oom-leak", share, func(least, most, _ float64) bool { return least < 0.6 && most > 0.95 }},
-		"a healthy job is busy":                  {"dataset-false-alarm", busy, func(least, _, _ float64) bool { return least > 90 }},
-		"and its memory does not move":           {"dataset-false-alarm", share, func(least, most, _ float64) bool { return most == least && most < 0.7 }},
-		"a starved one idles":                    {"dataset-slow-storage", busy, func(_, most, _ float64) bool { return most < 30 }},
-		"and waits for storage":                  {"dataset-slow-storage", waiting, func(least, _, _ float64) bool { return least > 16 }},
-		"for the CPU nobody waits so":            {"dataset-loader", waiting, func(_, most, _ float64) bool { return most == 0 }},
-		"a tenant leaves no room for it":         {"oom-foreign-process", share, func(_, most, _ float64) bool { return most > 0.55 }},
-		"preprocessing uses what it may":         {"dataset-metrics-missing", func(g faults.Gauge) float64 { return g.CPUs }, func(least, _, _ float64) bool { return least > 8 }},
+		"fragments fill the GPU":         {"oom-fragmentation", share, func(least, most, _ float64) bool { return least < 0.6 && most > 0.85 }},
+		"a leak too":                     {"oom-leak", share, func(least, most, _ float64) bool { return least < 0.6 && most > 0.9 }},
+		"a healthy job is busy":          {"dataset-false-alarm", busy, func(least, _, _ float64) bool { return least > 90 }},
+		"and its memory does not move":   {"dataset-false-alarm", share, func(least, most, _ float64) bool { return most == least && most < 0.7 }},
+		"a starved one idles":            {"dataset-slow-storage", busy, func(_, most, _ float64) bool { return most < 20 }},
+		"and waits for storage":          {"dataset-slow-storage", waiting, func(least, _, _ float64) bool { return least > 20 }},
+		"for the CPU nobody waits so":    {"dataset-loader", waiting, func(_, most, _ float64) bool { return most == 0 }},
+		"a tenant leaves no room for it": {"oom-foreign-process", share, func(_, most, _ float64) bool { return most > 0.55 }},
+		"preprocessing uses what it may": {"dataset-metrics-missing", func(g faults.Gauge) float64 { return g.CPUs }, func(least, _, _ float64) bool { return least > 8 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

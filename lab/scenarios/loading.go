@@ -13,14 +13,14 @@ const (
 // Loaders: steady keeps up with the GPU when it has eight workers and reads
 // from where reading is quick.
 var (
-	steady   = faults.Loader{CPUSeconds: 1.2, BatchMiB: 96, Files: 32}
+	steady   = faults.Loader{CPUSeconds: 2.4, BatchMiB: 96, Files: 32}
 	laboured = faults.Loader{CPUSeconds: 24, BatchMiB: 96, Files: 32, Mute: true}
 )
 
 // classes are the storage of these incidents, as one rank of eight feels it.
 var classes = []faults.Storage{
-	{Class: "standard-hdd", MBps: 50, Latency: 14},
-	{Class: "shared-nfs", MBps: 80, Latency: 6},
+	{Class: "standard-hdd", MBps: 32, Latency: 14},
+	{Class: "shared-nfs", MBps: 28, Latency: 6},
 	{Class: "premium-ssd", MBps: 1200, Latency: 0.4},
 }
 

@@ -109,7 +109,7 @@ func hostLimit() entry {
 	return oom("oom-host-limit", "The loader's cache outgrows the container's memory limit",
 		"GPU memory is fine. The ranks' caches grow to some 70 GiB, and the limit is 64: the kernel kills the first one that is over it. "+
 			"A higher limit heals it.", "oom-host-limit", faults.Training{Host: faults.HostMemory{Base: 22, Cache: 46, CacheSteps: 8}, Loader: steady},
-		Expect{Outcome: incident.Resolved, RootCause: "host-oomkilled", BlamedKind: "config", Changes: 1, Training: true, Transport: "IB"})
+		Expect{Outcome: incident.Resolved, RootCause: "host-oomkilled", BlamedKind: "pod", Changes: 1, Training: true, Transport: "IB"})
 }
 
 func shm() entry {

@@ -167,12 +167,12 @@ func told(s scenarios.Scenario) string {
 		"host-oomkilled":                      echo(`step 6/100000`),
 		"shm-too-small":                       echo(`killed by signal: Bus error`),
 		"memory-leak-growth":                  echo(`max allocated: 7\d{4}\.\d(?s:.*)CUDA out of memory`),
-		"input-pipeline-too-slow":             `step 2/100000 loss \S+ time: [12]\.\d+ data_time: [01]\.[2-9]`,
+		"input-pipeline-too-slow":             `step 2/100000 loss \S+ time: 2\.\d+ data_time: 2\.[34]`,
 		"volume-bind-or-mount-failure":        `FailedMount`,
 		incident.UnknownCause:                 `step 2/100000 loss \S+ step_time [23]\.`,
 		"":                                    `via NET/IB/0/GDRDMA(?s:.*)step 2/100000`,
-		"dataset-slow-storage":                `step 2/100000 loss \S+ time: [12]\.\d+ data_time: 1\.[5-9]`,
-		"dataset-cold-cache":                  `step 2/100000 loss \S+ time: 1\.\d+ data_time: 0\.[5-9]`,
+		"dataset-slow-storage":                `step 2/100000 loss \S+ time: 3\.\d+ data_time: 2\.[678]`,
+		"dataset-cold-cache":                  `step 2/100000 loss \S+ time: 3\.\d+ data_time: 3\.[12]`,
 		"dataset-false-alarm":                 `step 2/100000 loss \S+ time: 0\.4\d+ data_time: 0\.00`,
 	}
 	if line, own := lines[s.Name]; own {
