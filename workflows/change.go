@@ -235,8 +235,12 @@ func (g *saga) notUndone(why string) {
 		"Compare the target with the snapshot in the evidence bundle and put the rest back by hand.")
 }
 
-// needsStop says whether the plan alters the workload itself.
+// needsStop says whether the plan alters the workload itself, and the ranks stop for
+// that: a Deployment rolls by itself.
 func (g *saga) needsStop() bool {
+	if !g.plan.Restart {
+		return false
+	}
 	for _, change := range g.plan.Changes {
 		if change.Kind == g.plan.Target.Kind && change.Name == g.plan.Target.Name {
 			return true
