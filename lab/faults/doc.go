@@ -8,8 +8,9 @@
 //
 // # What is read
 //
-// Pods (labels, addresses, nodes, named ports), Namespaces (labels), Services
-// (names of pods), NetworkPolicies; of the container its image, resource
+// Pods (labels, addresses, nodes, named ports, volumes), Nodes (GPU product, leaf
+// switch), Namespaces (labels), Services (names of pods), NetworkPolicies,
+// PersistentVolumeClaims (class, volume); of the container its image, resource
 // limits and the literal values of its environment (envFrom and references to
 // ConfigMaps and Secrets are not followed).
 //
@@ -42,6 +43,16 @@
 // what stays inside a node are not touched, so the ranks meet and then fail.
 // Whether a flaky node fails a test is drawn from its name and the test's purpose,
 // round and group: it is the same every time the lab plays the same.
+//
+// # Memory and data
+//
+// What a rank holds follows from its options (variables or arguments such as
+// MICRO_BATCH and --micro-batch), its allocator's settings, the product of its
+// node's GPUs or its slice, its memory limit and the volume at /dev/shm; how long
+// it waits for a batch from its workers, its CPUs, the storage class of the claim
+// under its data and whether an init container filled its cache. A Script's
+// Training holds what no object tells. What does not fit ends as in PyTorch, with
+// figures that add up. Every attempt begins at step 1, as from one checkpoint.
 //
 // # Time is compressed
 //
