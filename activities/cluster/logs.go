@@ -29,6 +29,10 @@ type logSource struct {
 	container string
 	// previous asks for the container before its last restart.
 	previous bool
+	// ended asks for the attempt before in place of the present one: the container
+	// waited for its restart, and what is asked for when it has restarted meanwhile
+	// must not be the log of the new attempt.
+	ended bool
 	// replaced marks a pod of an earlier attempt.
 	replaced bool
 }
@@ -78,6 +82,7 @@ func logSources(rank incident.Rank, pod corev1.Pod, replaced bool) (sources []lo
 			}
 			continue
 		}
+		source.ended = status.State.Waiting != nil
 		sources = append(sources, source)
 		// While a container waits for its restart the kubelet gives the ended
 		// one's log as the current and as the previous one.
@@ -116,7 +121,7 @@ func (h *Hands) storeLog(ctx context.Context, namespace string, source logSource
 	reading, cancel := context.WithTimeout(ctx, logPatience)
 	defer cancel()
 	stream, err := h.Kube.CoreV1().Pods(namespace).GetLogs(source.rank.Pod, &corev1.PodLogOptions{
-		Container: source.container, Previous: source.previous, Timestamps: true}).Stream(reading)
+		Container: source.container, Previous: source.previous || source.ended, Timestamps: true}).Stream(reading)
 	if err != nil {
 		return entry, classify(err, "reading the %s", source), nil
 	}

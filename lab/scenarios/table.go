@@ -54,11 +54,12 @@ func small() []entry {
 		{Scenario: Scenario{
 			Name: "nccl-peer-died", Title: "One rank runs out of memory, seven complain about the network",
 			Story: "Rank 2 outgrows its memory limit and is killed by the kernel. Its peers report closed connections a second later and " +
-				"fail too: their errors are louder, and only echoes. The network is innocent, a person must look at the rank's memory.",
+				"fail too: their errors are louder, and only echoes. The network is innocent: the incident goes on as one of memory, and the person " +
+				"who is asked whether the limit may be raised says no.",
 			Alert: alert("DistributedTrainingFailure", "critical"), Answer: Deny, SettleUntil: UntilFailing,
 			Faults: faults.Script{Deaths: []faults.Death{{Namespace: Namespace, Job: Job, Rank: 2, Step: 8}}},
 			Expect: Expect{
-				Outcome: incident.Escalated, FailureCase: ncclFailure, RootCause: "peer-process-died",
+				Outcome: incident.Refused, FailureCase: cudaOOM, RootCause: "host-oomkilled",
 				BlamedKind: "pod", Blamed: Job + "-2", ClusterUnchanged: true,
 			},
 		}},
