@@ -86,9 +86,12 @@ type scanner struct {
 type pass struct {
 	seen    int
 	skipped int
-	// last is the place of the last literal passed over, where waits is set.
-	last  int
-	waits bool
+	// last is the place of the last literal passed over, where waits is set, and
+	// earlier that of the line passed over before, -1 where there is none: a line
+	// may hold the literal and not match.
+	last    int
+	earlier int
+	waits   bool
 	// told says that a line of this block was told, matched how many were.
 	told    bool
 	matched int
@@ -157,8 +160,10 @@ func (s *scanner) pass(signature int32, at int) bool {
 	switch {
 	case !p.waits:
 		s.waiting = append(s.waiting, signature)
+		p.earlier = -1
 	case p.last < at && bytes.IndexByte(s.block.data[p.last:at], '\n') >= 0: // else one word within another
 		p.skipped++
+		p.earlier = p.last
 	}
 	p.last, p.waits = max(p.last, at), true
 	return true
@@ -243,11 +248,11 @@ func (s *scanner) settle(before int) {
 			s.waiting = append(s.waiting, signature)
 			continue
 		}
-		s.widen(p.last)
-		s.places[signature] = p.last
-		skipped := p.skipped
+		last, earlier, skipped := p.last, p.earlier, p.skipped
 		p.last, p.skipped, p.waits = 0, 0, false
-		s.tryOne(signature, skipped)
+		if !s.tryOne(signature, last, skipped) && earlier >= 0 {
+			s.tryOne(signature, earlier, max(0, skipped-1))
+		}
 	}
 }
 

@@ -120,6 +120,26 @@ func TestSampled(t *testing.T) {
 	}
 }
 
+// TestSampledBeforeADeath: the last step that was told counts, though a line behind
+// it holds its literal without being one, as a line of a traceback does.
+func TestSampledBeforeADeath(t *testing.T) {
+	signatures := two()
+	signatures[1].Sampled = true
+	c, err := NewClassifier(signatures)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for step := 1; step <= 30; step++ {
+		fmt.Fprintf(&b, "a step %d of a long and healthy run\n", step)
+	}
+	b.WriteString("  x = a step of the traceback\nclosed by peer n1\n")
+	matches := scan(t, c, strings.NewReader(b.String()))
+	if last := matches[len(matches)-2]; last.Captures["step"] != "30" || last.Line != 30 {
+		t.Errorf("the step before the fault is told as %v of line %d, want 30 of line 30", last.Captures, last.Line)
+	}
+}
+
 // TestLines: a pattern may span lines, and sees each without its prefix.
 func TestLines(t *testing.T) {
 	s := two()[1]

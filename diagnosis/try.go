@@ -55,10 +55,13 @@ func (s *scanner) try(candidates []int32) {
 	s.tell()
 }
 
-// tryOne tries one signature alone.
-func (s *scanner) tryOne(signature int32, skipped int) {
-	s.attempt(s.view(), signature, skipped, false)
+// tryOne tries one signature alone at a place, and says whether it matched.
+func (s *scanner) tryOne(signature int32, at, skipped int) bool {
+	s.widen(at)
+	s.places[signature] = at
+	matched := s.attempt(s.view(), signature, skipped, false)
 	s.tell()
+	return matched
 }
 
 // found is a match in a piece of the line at hand.
