@@ -6,7 +6,7 @@ import (
 )
 
 // bases is how many explanations are asked what they would add.
-const bases = 6
+const bases = 4
 
 // further is how likely it is that anything else is bad besides these parts.
 // Each single addition is weighed, not drawn: what is drawn now and then only

@@ -71,6 +71,8 @@ type state struct {
 	proven []bool
 	met    map[[2]int]bool
 	stuck  []setback // by node
+	// weighed keeps what rest found.
+	weighed weighed
 }
 
 func newState(in Input, rounds []incident.Round) *state {
@@ -175,7 +177,7 @@ func (s *state) wanted(certain []part) []group {
 	}
 	// Nothing else is left to ask: once more all others together, if that may
 	// still show anything.
-	rest := s.belief.apart(certain, s.hidden(certain))
+	rest := s.rest(certain)
 	if rest <= leftOpen && !s.allPassed(certain) || len(certain) > 0 && rest > openShare {
 		return others
 	}
@@ -184,7 +186,7 @@ func (s *state) wanted(certain []part) []group {
 
 // doubtful: it may well be that nothing else is bad, and nobody stands out.
 func (s *state) doubtful(certain []part) bool {
-	if len(s.tests) == 0 || 1-s.belief.apart(certain, s.hidden(certain)) < doubt {
+	if len(s.tests) == 0 || 1-s.rest(certain) < doubt {
 		return false
 	}
 	return !slices.ContainsFunc(s.belief.verdicts, func(v blamed) bool {

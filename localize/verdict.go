@@ -61,7 +61,23 @@ func (s *state) decided(certain []part) bool {
 	if len(certain) == 0 {
 		enough = cleanShare
 	}
-	return s.belief.apart(certain, s.hidden(certain)) <= enough
+	return s.rest(certain) <= enough
+}
+
+// rest is how likely anything else is bad besides these parts and what they hide.
+// It is asked several times of the same parts, and weighing takes its time.
+func (s *state) rest(parts []part) float64 {
+	if !s.weighed.known || !slices.Equal(s.weighed.parts, parts) {
+		s.weighed = weighed{known: true, parts: parts, rest: s.belief.apart(parts, s.hidden(parts))}
+	}
+	return s.weighed.rest
+}
+
+// weighed is the last answer of rest.
+type weighed struct {
+	known bool
+	parts []part
+	rest  float64
 }
 
 // hidden says, by node, whether nothing can be told of it: it is behind a switch
@@ -132,7 +148,7 @@ func (s *state) share(p part) float64 {
 func (s *state) outOfBudget() Step {
 	left, certain := s.untested(), s.likelier(nearlySure)
 	proved := len(certain) > 0 && len(s.unproven(certain)) == 0 && !s.infraOpen(certain)
-	rest := s.belief.apart(certain, s.hidden(certain))
+	rest := s.rest(certain)
 	switch {
 	case len(left) > 0:
 		return s.inconclusive(fmt.Sprintf("the budget of %d rounds is spent and %d nodes were not tested; still possible: %s", s.budget(), len(left), s.names()))
@@ -154,7 +170,7 @@ func (s *state) stuckBetween(certain []part, open group, decided bool) Step {
 	switch {
 	case decided:
 		return s.inconclusive("nobody is left to prove it with: " + s.names())
-	case len(certain) > 0 && len(open) == 0 && len(s.untested()) == 0 && s.belief.apart(certain, s.hidden(certain)) <= leftOpen:
+	case len(certain) > 0 && len(open) == 0 && len(s.untested()) == 0 && s.rest(certain) <= leftOpen:
 		return s.convict(certain)
 	}
 	return s.inconclusive("no further test can tell these apart: " + s.names() + s.leftOut())
