@@ -74,7 +74,7 @@ func TestCollectEvidence(t *testing.T) {
 		"llama-70b-0-aaaaa/trainer":          saying("2026-11-24T11:00:00Z hello", "2026-11-24T11:00:01Z using "+plantedSecret),
 		"llama-70b-1-aaaaa/trainer":          saying("2026-11-24T11:59:00Z second try"),
 		"llama-70b-1-aaaaa/trainer/previous": saying("2026-11-24T11:00:00Z first try"),
-		"llama-70b-2-aaaaa/trainer":          saying("2026-11-24T11:00:00Z the one that was killed"),
+		"llama-70b-2-aaaaa/trainer/previous": saying("2026-11-24T11:00:00Z the one that was killed"),
 		"llama-70b-1-older/trainer":          saying("2026-11-24T09:00:00Z an attempt before"),
 	})
 	result, entries := w.collected(t)
@@ -101,8 +101,8 @@ func TestCollectEvidence(t *testing.T) {
 	if !entries["logs/rank-001.attempt-llama-70b-1-older.log"].Previous || entries["objects/job-llama-70b.json"].Rank != -1 {
 		t.Errorf("%+v", entries)
 	}
-	if slices.Contains(server.asked, "llama-70b-2-aaaaa/trainer/previous") {
-		t.Error("the log of a container that waits for its restart was read twice")
+	if slices.Contains(server.asked, "llama-70b-2-aaaaa/trainer") {
+		t.Error("of a container that waits for its restart the present log was read: when it restarts meanwhile, that is the log of the new attempt")
 	}
 	w.checkNothingLeaks(t)
 	contains(t, w.store.text("objects/pod-llama-70b-0-aaaaa.json"), `"kind": "Pod"`, `"apiVersion": "v1"`, "HF_TOKEN")
