@@ -11,6 +11,9 @@ import (
 const (
 	// sure is how likely a part must be to be named by the verdict.
 	sure = 0.99
+	// sureOfAll is the same of what all nodes have in common: nobody is blamed, and
+	// among few nodes no test tells more.
+	sureOfAll = 0.97
 	// nearlySure is enough when no test is left that could tell more, and the
 	// verdict then says how sure it is.
 	nearlySure = 0.95
@@ -35,7 +38,9 @@ const (
 )
 
 // certain are the parts that are sure to be bad.
-func (s *state) certain() []part { return s.likelier(sure) }
+func (s *state) certain() []part {
+	return slices.DeleteFunc(s.likelier(sureOfAll), func(p part) bool { return p.place != atInfra && s.share(p) < sure })
+}
 
 // likelier are the parts that are at least so likely to be bad.
 func (s *state) likelier(share float64) []part {
