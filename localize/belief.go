@@ -140,12 +140,6 @@ func (b *belief) smooth() {
 func (b *belief) apart(parts []part, hidden []bool) float64 {
 	behind := func(node int32) bool { return hidden != nil && hidden[node] }
 	blamed := func(node int32) bool { return slices.Contains(parts, part{place: atNode, a: node}) }
-	others := 0
-	for node := range b.f.site.nodes {
-		if !behind(int32(node)) && !blamed(int32(node)) {
-			others++
-		}
-	}
 	idle := func(p part) bool {
 		switch p.place {
 		case atNode:
@@ -154,8 +148,6 @@ func (b *belief) apart(parts []part, hidden []bool) float64 {
 			return behind(p.a) || behind(p.b) || blamed(p.a) || blamed(p.b)
 		case atUplink, atSwitch:
 			return behind(int32(b.f.site.domains[p.a].members[0]))
-		case atInfra: // two others could show it
-			return others < 2
 		}
 		return false
 	}
@@ -165,8 +157,5 @@ func (b *belief) apart(parts []part, hidden []bool) float64 {
 			other++
 		}
 	}
-	if share := float64(other) / float64(len(b.samples)); share > leftOpen {
-		return share
-	}
-	return b.further(parts, idle)
+	return float64(other) / float64(len(b.samples))
 }

@@ -28,25 +28,7 @@ func (s *state) best() []group {
 			chosen, most = round, worth
 		}
 	}
-	return s.filled(chosen, f)
-}
-
-// filled adds those that would rest, as a group of their own or two, when that
-// tells more for its price.
-func (s *state) filled(round []group, f *forecast) []group {
-	rest := without(s.free(s.site.all()), round)
-	if len(round) == 0 || len(rest) < 2 {
-		return round
-	}
-	best := round
-	most, _ := f.worth(round)
-	for _, more := range [][]group{{rest}, even(shuffled(rest, uint64(len(s.rounds))), 2)} {
-		fuller := s.runnable(append(slices.Clone(round), more...))
-		if worth, _ := f.worth(fuller); worth > most+1e-9 {
-			best, most = fuller, worth
-		}
-	}
-	return best
+	return chosen
 }
 
 // offers lists sensible rounds, in a fixed order: of equally good ones the
