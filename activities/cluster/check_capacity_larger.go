@@ -53,7 +53,7 @@ func (s scene) largerFree(f floor) incident.Finding {
 		}
 		full = append(full, fmt.Sprintf("%s (%s) for %d of %d ranks", group.product, gibibytes(group.memory), len(moving)-seats.left, len(moving)))
 	}
-	finding.State, finding.Why = incident.No, "larger GPUs have no room for all ranks at once: "+some(full)
+	finding.State, finding.Why = incident.No, "larger GPUs have no room for all ranks at once: "+incident.Some(full)
 	return finding
 }
 

@@ -83,7 +83,7 @@ func (s scene) cold(finding incident.Finding, pod corev1.Pod, rank incident.Rank
 		finding.Why = fmt.Sprintf("%s was empty at first; what is in it since is not seen here", dir)
 	default:
 		finding.State = incident.Yes
-		finding.Why = fmt.Sprintf("%s was empty when the ranks started %s ago, and no init container fills it: %s", dir, short(s.at.Sub(started)), where.words)
+		finding.Why = fmt.Sprintf("%s was empty when the ranks started %s ago, and no init container fills it: %s", dir, incident.Short(s.at.Sub(started)), where.words)
 	}
 	return finding
 }
@@ -143,7 +143,7 @@ func (s scene) remoteDataset(ctx context.Context, finding incident.Finding, pod 
 	case len(remote) > 0:
 		finding.State, finding.Value = incident.Yes, remote[0]
 		finding.Why = fmt.Sprintf("no local cache is declared (looked for the knob %s and %s), and the ranks read over the network: %s",
-			incident.KnobCacheDir, strings.Join(cacheVariables, ", "), some(remote))
+			incident.KnobCacheDir, strings.Join(cacheVariables, ", "), incident.Some(remote))
 	case unsure != "":
 		finding.Why = "no local cache is declared, and whether the dataset is remote is not known: a directory " + unsure
 	default:

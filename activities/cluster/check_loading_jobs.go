@@ -42,7 +42,7 @@ func (s scene) preparing(ctx context.Context) []incident.Finding {
 	finding.State = incident.No
 	finding.Why = fmt.Sprintf("no job is known to prepare the data of %s: none carries the label %s=%s, and none has the same owner", s.now.Target, preparesLabel, s.now.Target.Name)
 	if len(words) > 0 {
-		finding.Why = "no job that prepares the data fails: " + some(words)
+		finding.Why = "no job that prepares the data fails: " + incident.Some(words)
 	}
 	return []incident.Finding{finding}
 }

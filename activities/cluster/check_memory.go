@@ -73,7 +73,7 @@ func (s scene) memoryKilled() incident.Finding {
 		return s.killed(finding, unsure)
 	}
 	finding.State = incident.No
-	finding.Why = fmt.Sprintf("no container of %s was killed for memory in the last %s, and no pod of it evicted", s.now.Target, short(recent))
+	finding.Why = fmt.Sprintf("no container of %s was killed for memory in the last %s, and no pod of it evicted", s.now.Target, incident.Short(recent))
 	return finding
 }
 

@@ -146,7 +146,7 @@ func (s scene) allocator(ctx context.Context) incident.Finding {
 	switch {
 	case len(settings) > 0:
 		finding.State, finding.Value, finding.Evidence = incident.Yes, strings.Join(settings, ", "), s.saw(s.pods[0])
-		finding.Why = fmt.Sprintf("%s the environment sets %s", s.share(count[settings[0]]), some(settings))
+		finding.Why = fmt.Sprintf("%s the environment sets %s", s.share(count[settings[0]]), incident.Some(settings))
 	case unknown != "":
 		finding.Why = unknown
 	default:

@@ -48,7 +48,7 @@ func (s scene) nodesShort(ctx context.Context) []incident.Finding {
 		finding.Why = fmt.Sprintf("no node of the ranks is under memory pressure now; whether one was is not known: %v", eventsErr)
 		return []incident.Finding{finding}
 	}
-	finding.State, finding.Why = incident.No, fmt.Sprintf("none of the %d nodes of the ranks is or was short of memory in the last %s", len(names), short(recent))
+	finding.State, finding.Why = incident.No, fmt.Sprintf("none of the %d nodes of the ranks is or was short of memory in the last %s", len(names), incident.Short(recent))
 	return []incident.Finding{finding}
 }
 

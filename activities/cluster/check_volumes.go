@@ -166,7 +166,7 @@ func (f shelf) unbound(s scene) []incident.Finding {
 	case f.more > 0:
 		finding.State, finding.Why = incident.Unknown, fmt.Sprintf("the first %d claims of the ranks are bound; %d more were not looked at", len(f.names), f.more)
 	case len(waiting) > 0:
-		finding.Why = some(waiting)
+		finding.Why = incident.Some(waiting)
 	}
 	return []incident.Finding{finding}
 }

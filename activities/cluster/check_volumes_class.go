@@ -137,7 +137,7 @@ func (f shelf) slow(s scene) []incident.Finding {
 		}
 	}
 	if len(words) > 0 {
-		finding.Why = some(words)
+		finding.Why = incident.Some(words)
 	}
 	if f.more > 0 {
 		finding.State, finding.Why = incident.Unknown, fmt.Sprintf("%s; %d more claims were not looked at", finding.Why, f.more)

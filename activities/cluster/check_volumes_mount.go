@@ -44,7 +44,7 @@ func (s scene) mountFails(ctx context.Context) incident.Finding {
 // mountWords tells the newest refusal.
 func (s scene) mountWords(finding incident.Finding, failing map[string]eventLine, overcome int) incident.Finding {
 	if len(failing) == 0 {
-		finding.State, finding.Why = incident.No, fmt.Sprintf("no volume of the ranks' pods was refused in the last %s", short(recent))
+		finding.State, finding.Why = incident.No, fmt.Sprintf("no volume of the ranks' pods was refused in the last %s", incident.Short(recent))
 		if s.templates {
 			finding.State, finding.Why = incident.Unknown, noPods(s.now)
 		}

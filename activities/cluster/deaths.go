@@ -236,7 +236,7 @@ func firstDeath(deaths []death, ranks int, now time.Time) (*death, string) {
 	if len(deaths) == 1 {
 		age := now.Sub(first.at)
 		if ranks > 1 && !first.byForce && age < leadByItself {
-			return nil, fmt.Sprintf("only %s has ended, %s ago and by its own exit; others may follow", first.who(), short(max(0, age)))
+			return nil, fmt.Sprintf("only %s has ended, %s ago and by its own exit; others may follow", first.who(), incident.Short(max(0, age)))
 		}
 		if ranks > 1 {
 			return first, fmt.Sprintf("none of the %d others has ended since", ranks-1)
@@ -245,16 +245,16 @@ func firstDeath(deaths []death, ranks int, now time.Time) (*death, string) {
 	}
 	lead := deaths[1].at.Sub(first.at)
 	if first.byForce && lead >= leadByForce {
-		return first, fmt.Sprintf("%d others ended %s later or after that", len(deaths)-1, short(lead))
+		return first, fmt.Sprintf("%d others ended %s later or after that", len(deaths)-1, incident.Short(lead))
 	}
 	if forced := forcedAtStart(deaths); forced != nil {
 		return forced, fmt.Sprintf("it alone was ended by force, the %d others at the same moment by their own exit", len(deaths)-1)
 	}
 	if lead >= leadByItself && livedShorter(deaths) {
-		return first, fmt.Sprintf("%d others ended %s later or after that", len(deaths)-1, short(lead))
+		return first, fmt.Sprintf("%d others ended %s later or after that", len(deaths)-1, incident.Short(lead))
 	}
 	return nil, fmt.Sprintf("%d ranks ended within %s of each other, none clearly before the others (first %s: %s)",
-		len(deaths), short(deaths[len(deaths)-1].at.Sub(first.at)), first.who(), first.value())
+		len(deaths), incident.Short(deaths[len(deaths)-1].at.Sub(first.at)), first.who(), first.value())
 }
 
 // forcedAtStart is the only rank that was ended by force, when that was within

@@ -42,7 +42,7 @@ func (w *world) collected(t testing.TB) (steps.CollectEvidenceResult, map[string
 		t.Fatal(err)
 	}
 	var entries []incident.IndexEntry
-	if err := w.readJSON(t.Context(), result.Index, 1<<20, &entries); err != nil {
+	if err := incident.ReadJSON(t.Context(), w.Store, result.Index, 1<<20, &entries); err != nil {
 		t.Fatal(err)
 	}
 	byName := map[string]incident.IndexEntry{}

@@ -108,18 +108,3 @@ func kindOfWay(err error) (incident.Kind, string) {
 	}
 	return incident.Internal, ""
 }
-
-// storeFault names what was being done with the evidence store. A store's
-// own Fault keeps its kind; an error without one is taken for a store that
-// cannot be reached, which is worth another try.
-func storeFault(err error, format string, args ...any) error {
-	kind := incident.Unreachable
-	var fault *incident.Fault
-	switch {
-	case errors.As(err, &fault):
-		kind = fault.Kind
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		kind = incident.TimedOut
-	}
-	return incident.Faultf(kind, err, format, args...)
-}

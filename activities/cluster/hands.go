@@ -1,10 +1,8 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"sync"
 	"time"
 
@@ -20,10 +18,6 @@ import (
 // refreshPause is how long at least lies between two questions for the kinds
 // that the API server serves.
 const refreshPause = time.Minute
-
-// maxWorkload bounds the workload that is read back from evidence, in bytes:
-// far more than any number of ranks needs.
-const maxWorkload = 64 << 20
 
 // Hands reads and changes one cluster. All fields but the last two are needed;
 // New fills the ones that have a default. It may be used from several
@@ -101,36 +95,12 @@ func (h *Hands) putJSON(ctx context.Context, name string, value any) (incident.E
 	if err != nil {
 		return incident.EvidenceRef{}, incident.Faultf(incident.Internal, err, "encoding %s", name)
 	}
-	ref, err := h.Store.Put(ctx, name, bytes.NewReader(append(data, '\n')))
-	if err != nil {
-		return incident.EvidenceRef{}, storeFault(err, "storing %s", name)
-	}
-	return ref, nil
-}
-
-// readJSON reads back what putJSON kept, at most limit bytes.
-func (h *Hands) readJSON(ctx context.Context, ref incident.EvidenceRef, limit int64, into any) error {
-	content, err := h.Store.Open(ctx, ref)
-	if err != nil {
-		return storeFault(err, "opening evidence %s", ref.Name)
-	}
-	defer content.Close()
-	data, err := io.ReadAll(io.LimitReader(content, limit+1))
-	switch {
-	case err != nil:
-		return storeFault(err, "reading evidence %s", ref.Name)
-	case int64(len(data)) > limit:
-		return incident.Faultf(incident.Invalid, nil, "reading evidence %s: more than %d bytes", ref.Name, limit)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return incident.Faultf(incident.Invalid, err, "decoding evidence %s", ref.Name)
-	}
-	return nil
+	return incident.KeepJSON(ctx, h.Store, name, data)
 }
 
 // loadWorkload reads the workload that ResolveTarget kept.
 func (h *Hands) loadWorkload(ctx context.Context, ref incident.EvidenceRef) (incident.Workload, error) {
 	var workload incident.Workload
-	err := h.readJSON(ctx, ref, maxWorkload, &workload)
+	err := incident.ReadJSON(ctx, h.Store, ref, incident.MaxReadBack, &workload)
 	return workload, err
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"gpumedic/diagnosis"
+	"gpumedic/incident"
 )
 
 // heardRank is what the logs of one rank tell.
@@ -66,7 +67,7 @@ func (h *Hands) scanLogs(ctx context.Context, logs []rankLogEntry, collector *di
 func (h *Hands) scanLog(ctx context.Context, log rankLogEntry, collector *diagnosis.Collector, into *heard) error {
 	content, err := h.Store.Open(ctx, log.EvidenceRef)
 	if err != nil {
-		return storeFault(err, "opening evidence %s", log.Name)
+		return incident.StoreFault(err, "opening evidence %s", log.Name)
 	}
 	defer content.Close()
 	lines := &lineCounter{in: bufio.NewReaderSize(content, 64<<10)}
@@ -76,7 +77,7 @@ func (h *Hands) scanLog(ctx context.Context, log rankLogEntry, collector *diagno
 		return nil
 	})
 	if err != nil {
-		return storeFault(err, "reading evidence %s", log.Name)
+		return incident.StoreFault(err, "reading evidence %s", log.Name)
 	}
 	into.read, into.lines = true, lines.count
 	return nil
@@ -152,7 +153,7 @@ func (d heard) stalled(at time.Time) string {
 		patience = min(max(pausesOfGrace*d.longest, leastPatience), mostPatience)
 	}
 	if silence := at.Sub(d.lastStep); silence > patience {
-		return fmt.Sprintf("last step %s ago", short(silence))
+		return fmt.Sprintf("last step %s ago", incident.Short(silence))
 	}
 	return ""
 }

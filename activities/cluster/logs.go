@@ -130,7 +130,7 @@ func (h *Hands) storeLog(ctx context.Context, namespace string, source logSource
 	kept := newExcerpt(redact.Reader(steady), bounds.HeadBytes, bounds.TailBytes)
 	ref, err := h.Store.Put(ctx, source.name(), kept)
 	if err != nil {
-		return entry, nil, storeFault(err, "storing the %s", source)
+		return entry, nil, incident.StoreFault(err, "storing the %s", source)
 	}
 	if steady.err != nil {
 		broken = classify(steady.err, "reading the %s to its end", source)

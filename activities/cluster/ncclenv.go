@@ -114,9 +114,9 @@ type variant struct {
 }
 
 func (v variant) String() string {
-	who := "rank " + some(v.ranks)
+	who := "rank " + incident.Some(v.ranks)
 	if len(v.ranks) > 1 {
-		who = "ranks " + some(v.ranks)
+		who = "ranks " + incident.Some(v.ranks)
 	}
 	switch {
 	case v.unknown != "":
@@ -174,8 +174,8 @@ func (s survey) differs() []incident.Finding {
 		if slices.ContainsFunc(variants, func(v variant) bool { return v.unknown != "" }) {
 			state = incident.Unknown
 		}
-		why := fmt.Sprintf("%s differs between ranks: %s", name, some(words))
-		findings = append(findings, s.finding(incident.EnvDiffers, state, "env/"+name, some(words), why))
+		why := fmt.Sprintf("%s differs between ranks: %s", name, incident.Some(words))
+		findings = append(findings, s.finding(incident.EnvDiffers, state, "env/"+name, incident.Some(words), why))
 	}
 	if findings == nil {
 		return s.none(incident.EnvDiffers, fmt.Sprintf("the pods of all %d ranks declare the same NCCL environment", len(s.environments)))
@@ -232,7 +232,7 @@ func (s survey) matching(id, name string, bad func(string) bool, effect string) 
 	for _, variant := range s.variants(name) {
 		switch {
 		case variant.unknown != "":
-			unknown = fmt.Sprintf("%s on ranks %s is not known: %s", name, some(variant.ranks), variant.unknown)
+			unknown = fmt.Sprintf("%s on ranks %s is not known: %s", name, incident.Some(variant.ranks), variant.unknown)
 		case variant.set && bad(variant.value):
 			why := fmt.Sprintf("%s=%s on %d of %d ranks %s", name, variant.value, len(variant.ranks), len(s.environments), effect)
 			findings = append(findings, s.finding(id, incident.Yes, "env/"+name, name+"="+variant.value, why))

@@ -71,7 +71,7 @@ func notReady(target incident.Target, names []string, nodes map[string]corev1.No
 	}
 	why := fmt.Sprintf("all %d nodes of the ranks are Ready", len(names))
 	if len(cordoned) > 0 {
-		why += "; cordoned: " + some(cordoned)
+		why += "; cordoned: " + incident.Some(cordoned)
 	}
 	return []incident.Finding{{ID: incident.NodeNotReady, Check: steps.CheckPlacement, State: incident.No, Subject: subjectOf(target), Why: why}}
 }
@@ -144,5 +144,5 @@ func leafWords(used map[string]int) string {
 		words = append(words, fmt.Sprintf("%s (%d nodes)", leaf, count))
 	}
 	slices.Sort(words)
-	return some(words)
+	return incident.Some(words)
 }

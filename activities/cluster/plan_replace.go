@@ -53,7 +53,7 @@ func podWords(pods []corev1.Pod) string {
 	for _, pod := range pods {
 		names = append(names, pod.Name)
 	}
-	return plural(len(pods), "pod ", "pods ") + some(names)
+	return plural(len(pods), "pod ", "pods ") + incident.Some(names)
 }
 
 // blamedPods are the live pods of the ranks that are blamed, by rank, pod or

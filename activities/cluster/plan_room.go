@@ -154,7 +154,7 @@ func (d *draft) spareWords() string {
 	}
 	place := "there is room for them on the nodes that they have"
 	if len(fresh) > 0 {
-		place = "there is room for them, on " + some(fresh) + " instead"
+		place = "there is room for them, on " + incident.Some(fresh) + " instead"
 	}
 	return fmt.Sprintf("%s, and %d more spare nodes could take a rank", place, len(d.spares))
 }

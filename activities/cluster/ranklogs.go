@@ -44,7 +44,7 @@ func (h *Hands) CheckRankLogs(ctx context.Context, params steps.CheckParams) (st
 		return unanswered(ctx, steps.CheckRankLogs, workload.Target, fmt.Errorf("no logs of %s were collected", workload.Target), questions...)
 	}
 	var entries []incident.IndexEntry
-	if err := h.readJSON(ctx, params.Index, maxIndex, &entries); err != nil {
+	if err := incident.ReadJSON(ctx, h.Store, params.Index, maxIndex, &entries); err != nil {
 		return steps.CheckResult{}, err
 	}
 	logs := rankLogEntries(workload, entries)
@@ -210,10 +210,10 @@ func (t transcript) progress() incident.Finding {
 func standstill(without, stalled []string) string {
 	var parts []string
 	if len(without) > 0 {
-		parts = append(parts, fmt.Sprintf("%d ranks logged no training step since they started: %s", len(without), some(without)))
+		parts = append(parts, fmt.Sprintf("%d ranks logged no training step since they started: %s", len(without), incident.Some(without)))
 	}
 	if len(stalled) > 0 {
-		parts = append(parts, fmt.Sprintf("%d ranks stand still: %s", len(stalled), some(stalled)))
+		parts = append(parts, fmt.Sprintf("%d ranks stand still: %s", len(stalled), incident.Some(stalled)))
 	}
 	return strings.Join(parts, "; ")
 }
@@ -240,7 +240,7 @@ func (t transcript) silent() incident.Finding {
 		finding.State, finding.Why = incident.Unknown, "no rank logged anything: their logs may go elsewhere"
 	case len(silent) > 0:
 		finding.State, finding.Subject = incident.Yes, "rank/"+strings.Join(silent, ",")
-		finding.Why = fmt.Sprintf("%d of %d ranks logged nothing while the others speak: %s", len(silent), t.wanted, some(words))
+		finding.Why = fmt.Sprintf("%d of %d ranks logged nothing while the others speak: %s", len(silent), t.wanted, incident.Some(words))
 	case unread > 0:
 		finding.State, finding.Why = incident.Unknown, fmt.Sprintf("the logs of %d of %d ranks could not be kept", unread, t.wanted)
 	default:

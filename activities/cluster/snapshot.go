@@ -151,7 +151,7 @@ func (h *Hands) keepWhole(ctx context.Context, change incident.ObjectChange, liv
 // loadSnapshot reads a snapshot back from the evidence.
 func (h *Hands) loadSnapshot(ctx context.Context, ref incident.EvidenceRef) (incident.Snapshot, error) {
 	var snapshot incident.Snapshot
-	err := h.readJSON(ctx, ref, maxSnapshot, &snapshot)
+	err := incident.ReadJSON(ctx, h.Store, ref, maxSnapshot, &snapshot)
 	return snapshot, err
 }
 

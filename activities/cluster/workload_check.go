@@ -90,11 +90,11 @@ func (a autopsy) failing() incident.Finding {
 	total := max(len(a.now.Ranks), a.now.WantedRanks)
 	finding.Value = fmt.Sprintf("%d of %d", len(words), total)
 	if len(words) == 0 {
-		finding.Why = fmt.Sprintf("no rank failed or was restarted after an error in the last %s", short(recent))
+		finding.Why = fmt.Sprintf("no rank failed or was restarted after an error in the last %s", incident.Short(recent))
 		return finding
 	}
 	finding.State, finding.Evidence = incident.Yes, files[:min(manyNames, len(files))]
-	finding.Why = fmt.Sprintf("%d of %d ranks failed or were restarted after an error in the last %s: %s", len(words), total, short(recent), some(words))
+	finding.Why = fmt.Sprintf("%d of %d ranks failed or were restarted after an error in the last %s: %s", len(words), total, incident.Short(recent), incident.Some(words))
 	return finding
 }
 
@@ -130,7 +130,7 @@ func (a autopsy) missing() incident.Finding {
 		finding.Why = fmt.Sprintf("all %d ranks have a pod", a.now.WantedRanks)
 	}
 	if len(pending) > 0 {
-		finding.Why += fmt.Sprintf("; %d are not running yet: %s", len(pending), some(pending))
+		finding.Why += fmt.Sprintf("; %d are not running yet: %s", len(pending), incident.Some(pending))
 	}
 	return finding
 }
@@ -177,24 +177,4 @@ func failed(finding incident.Finding, kind, name, reason, message string) incide
 func asMap(value any) map[string]any {
 	fields, _ := value.(map[string]any)
 	return fields
-}
-
-// some joins the first words of a list and counts the rest.
-func some(words []string) string {
-	if len(words) <= manyNames {
-		return strings.Join(words, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(words[:manyNames], ", "), len(words)-manyNames)
-}
-
-// short writes "30m" for people instead of "30m0s".
-func short(d time.Duration) string {
-	text := d.Round(time.Second).String()
-	if strings.HasSuffix(text, "m0s") {
-		text = strings.TrimSuffix(text, "0s")
-	}
-	if strings.HasSuffix(text, "h0m") {
-		text = strings.TrimSuffix(text, "0m")
-	}
-	return text
 }

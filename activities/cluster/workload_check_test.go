@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"fmt"
 	"testing"
 	"time"
 
@@ -257,15 +256,5 @@ func TestCheckThatIsStoppedIsAnError(t *testing.T) {
 	cancel()
 	if _, err := w.CheckWorkload(ctx, paramsOf(found)); incident.KindOf(err) != incident.TimedOut {
 		t.Errorf("got %v", err)
-	}
-}
-
-func TestShort(t *testing.T) {
-	for duration, want := range map[time.Duration]string{
-		30 * time.Minute: "30m", time.Hour: "1h", 90 * time.Second: "1m30s", 2 * time.Second: "2s", 0: "0s", 10 * time.Hour: "10h", 1500 * time.Millisecond: "2s",
-	} {
-		if got := short(duration); got != want {
-			t.Errorf("%s: got %s, want %s", fmt.Sprint(duration), got, want)
-		}
 	}
 }

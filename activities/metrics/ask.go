@@ -96,7 +96,7 @@ func (a *asker) doubted(findings []incident.Finding) []incident.Finding {
 	for i := range findings {
 		if findings[i].State == incident.No {
 			findings[i].State = incident.Unknown
-			findings[i].Why += "; but Prometheus warned that its answers are not whole: " + redact.String(some(slices.Compact(a.warned)))
+			findings[i].Why += "; but Prometheus warned that its answers are not whole: " + redact.String(incident.Some(slices.Compact(a.warned)))
 		}
 	}
 	return findings

@@ -76,17 +76,3 @@ func kindOfAnswer(told *v1.Error) (incident.Kind, string) {
 	}
 	return incident.Unreachable, ""
 }
-
-// storeFault names what was being done with the evidence store. A store's own
-// Fault keeps its kind.
-func storeFault(err error, format string, args ...any) error {
-	kind := incident.Unreachable
-	var fault *incident.Fault
-	switch {
-	case errors.As(err, &fault):
-		kind = fault.Kind
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		kind = incident.TimedOut
-	}
-	return incident.Faultf(kind, err, format, args...)
-}

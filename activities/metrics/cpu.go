@@ -86,7 +86,7 @@ func (c *dataCheck) judgeCPU(used, limits, shares, throttled, received map[strin
 	case len(missing) > 0:
 		finding.State = incident.Unknown
 		finding.Why += fmt.Sprintf("; of %d of %d running ranks the use of CPU or its limit is not known (kube_pod_container_resource_limits of kube-state-metrics, "+
-			"container_spec_cpu_quota of cAdvisor): %s", len(missing), len(c.p.running), some(missing))
+			"container_spec_cpu_quota of cAdvisor): %s", len(missing), len(c.p.running), incident.Some(missing))
 	}
 	return finding
 }

@@ -101,7 +101,7 @@ func (c *dataCheck) waiting(ctx context.Context) []incident.Finding {
 			"prometheus.labels.nodes must name the label in use")}
 	case len(missing) > 0:
 		return []incident.Finding{c.unknown(incident.IOWaitHigh, fmt.Sprintf("%d of %d nodes have no series node_cpu_seconds_total: %s; the others do not wait",
-			len(missing), len(c.p.nodes), some(missing)))}
+			len(missing), len(c.p.nodes), incident.Some(missing)))}
 	}
 	worst := byValue(shares)[0]
 	finding := c.finding(incident.IOWaitHigh, incident.No)

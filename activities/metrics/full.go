@@ -37,7 +37,7 @@ func (c *gpuCheck) full() []incident.Finding {
 			"the size of the framebuffer is not known for %d of %d GPUs: DCGM_FI_DEV_FB_FREE is missing, which dcgm-exporter exports", open, len(c.found)))}
 	case len(missing) > 0:
 		return []incident.Finding{c.unknown(incident.GPUMemoryFull, fmt.Sprintf(
-			"%d of %d pods have no series DCGM_FI_DEV_FB_USED: %s; the others are not full", len(missing), len(c.p.pods), some(missing)))}
+			"%d of %d pods have no series DCGM_FI_DEV_FB_USED: %s; the others are not full", len(missing), len(c.p.pods), incident.Some(missing)))}
 	}
 	most := c.found[0]
 	finding := c.finding(incident.GPUMemoryFull, incident.No)

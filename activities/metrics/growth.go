@@ -53,7 +53,7 @@ func (c *gpuCheck) flat(told int) incident.Finding {
 	all := len(c.memoryCurve.Series)
 	if told < all {
 		return c.unknown(incident.GPUMemoryGrowing, fmt.Sprintf(
-			"%d of %d curves are shorter than %s within one life of the process, too little to tell growth from loading", all-told, all, short(shortest)))
+			"%d of %d curves are shorter than %s within one life of the process, too little to tell growth from loading", all-told, all, incident.Short(shortest)))
 	}
 	finding := c.finding(incident.GPUMemoryGrowing, incident.No)
 	finding.Evidence = []string{memoryFile}
@@ -75,7 +75,7 @@ func (c *gpuCheck) growth(series curve, g growth) incident.Finding {
 	ended := float64(c.now.Unix())-last[0] > 2*c.step().Seconds()
 	if left := series.Total - last[1]; series.Total > 0 && left > 0 && !ended {
 		until := time.Duration(left / g.perHour * float64(time.Hour))
-		finding.Why += fmt.Sprintf("; at this pace its %s are full in %s", size(series.Total), short(until.Round(time.Minute)))
+		finding.Why += fmt.Sprintf("; at this pace its %s are full in %s", size(series.Total), incident.Short(until.Round(time.Minute)))
 	}
 	return finding
 }

@@ -1,10 +1,8 @@
 package metrics
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"io"
 	"strings"
 	"time"
 
@@ -15,10 +13,6 @@ import (
 	"gpumedic/incident/redact"
 	"gpumedic/steps"
 )
-
-// maxRead bounds what is read back from evidence, in bytes: far more than the
-// workload of any number of ranks needs.
-const maxRead = 64 << 20
 
 // Settings say how series name things and how far back to look.
 type Settings struct {
@@ -88,29 +82,5 @@ func (h *Hands) keep(ctx context.Context, name string, value any) (incident.Evid
 	if err != nil {
 		return incident.EvidenceRef{}, incident.Faultf(incident.Internal, err, "encoding %s", name)
 	}
-	ref, err := h.Store.Put(ctx, name, bytes.NewReader(append(data, '\n')))
-	if err != nil {
-		return incident.EvidenceRef{}, storeFault(err, "storing %s", name)
-	}
-	return ref, nil
-}
-
-// read takes a value out of the evidence store.
-func (h *Hands) read(ctx context.Context, ref incident.EvidenceRef, into any) error {
-	content, err := h.Store.Open(ctx, ref)
-	if err != nil {
-		return storeFault(err, "opening evidence %s", ref.Name)
-	}
-	defer content.Close()
-	data, err := io.ReadAll(io.LimitReader(content, maxRead+1))
-	switch {
-	case err != nil:
-		return storeFault(err, "reading evidence %s", ref.Name)
-	case len(data) > maxRead:
-		return incident.Faultf(incident.Invalid, nil, "reading evidence %s: more than %d bytes", ref.Name, maxRead)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return incident.Faultf(incident.Invalid, err, "decoding evidence %s", ref.Name)
-	}
-	return nil
+	return incident.KeepJSON(ctx, h.Store, name, data)
 }

@@ -82,7 +82,7 @@ func (c *gpuCheck) judgeIdle(metric busyMetric, busy, minutes map[string]float64
 		return c.unknown(incident.GPUsIdle, c.broken.Error())
 	}
 	if len(known) == 0 {
-		return c.unknown(incident.GPUsIdle, fmt.Sprintf("no running rank has been seen for %s yet, so that loading cannot be told from idling", short(idleLeast)))
+		return c.unknown(incident.GPUsIdle, fmt.Sprintf("no running rank has been seen for %s yet, so that loading cannot be told from idling", incident.Short(idleLeast)))
 	}
 	finding := c.finding(incident.GPUsIdle, incident.Unknown)
 	finding.Value, finding.Evidence = percent(sum/float64(len(known))), []string{utilFile}
@@ -101,9 +101,9 @@ func (c *gpuCheck) idleWords(metric busyMetric, busy map[string]float64, known [
 	slices.SortStableFunc(known, func(a, b string) int { return cmp.Compare(busy[a], busy[b]) })
 	least, most := known[0], known[len(known)-1]
 	why := fmt.Sprintf("over %s the GPUs of %d running ranks were busy between %s (pod %s) and %s (pod %s) of the time, by the average of the gauge %s",
-		short(idleWindow), len(known), percent(busy[least]/metric.whole), least, percent(busy[most]/metric.whole), most, metric.name)
+		incident.Short(idleWindow), len(known), percent(busy[least]/metric.whole), least, percent(busy[most]/metric.whole), most, metric.name)
 	if open := len(c.p.running) - len(known); open > 0 {
-		why += fmt.Sprintf("; %d running ranks have no series, or one shorter than %s", open, short(idleLeast))
+		why += fmt.Sprintf("; %d running ranks have no series, or one shorter than %s", open, incident.Short(idleLeast))
 	}
 	if most := busy[most] / metric.whole; most > 0.9 && metric.whole == 100 {
 		why += "; busy is not useful: a rank that waits in a collective counts as busy"

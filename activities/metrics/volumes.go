@@ -73,7 +73,7 @@ func (c *dataCheck) judgeVolumes(claims []string, bytes, inodes map[string]float
 		return bounded(findings)
 	case c.broken != nil || len(missing) > 0:
 		return []incident.Finding{c.unknown(incident.VolumeFull, fmt.Sprintf("Prometheus has no kubelet_volume_stats_used_bytes of claim %s; "+
-			"the kubelet exports it for mounted volumes whose driver reports statistics", some(missing)))}
+			"the kubelet exports it for mounted volumes whose driver reports statistics", incident.Some(missing)))}
 	}
 	worst := byValue(bytes)[0]
 	finding := c.finding(incident.VolumeFull, incident.No)

@@ -20,7 +20,7 @@ type patients struct {
 // patients reads the workload that the target's resolution kept.
 func (h *Hands) patients(ctx context.Context, params steps.CheckParams) (patients, error) {
 	var p patients
-	if err := h.read(ctx, params.Workload, &p.workload); err != nil {
+	if err := incident.ReadJSON(ctx, h.Store, params.Workload, incident.MaxReadBack, &p.workload); err != nil {
 		return patients{}, err
 	}
 	for _, rank := range slices.Concat(p.workload.Ranks, p.workload.Earlier) {
@@ -65,7 +65,7 @@ func (h *Hands) claims(ctx context.Context, index incident.EvidenceRef, pods []s
 		return nil, false, nil
 	}
 	var entries []incident.IndexEntry
-	if err := h.read(ctx, index, &entries); err != nil {
+	if err := incident.ReadJSON(ctx, h.Store, index, incident.MaxReadBack, &entries); err != nil {
 		return nil, false, err
 	}
 	read := 0
@@ -75,7 +75,7 @@ func (h *Hands) claims(ctx context.Context, index incident.EvidenceRef, pods []s
 			continue
 		}
 		var pod podObject
-		if err := h.read(ctx, entry.EvidenceRef, &pod); err != nil {
+		if err := incident.ReadJSON(ctx, h.Store, entry.EvidenceRef, incident.MaxReadBack, &pod); err != nil {
 			return nil, false, err
 		}
 		read++
