@@ -15,10 +15,7 @@ import (
 
 // Remedies returns the names of the remedies that a runbook may list.
 func Remedies() []string {
-	return []string{
-		steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.IsolateNode, steps.ReplaceRank, steps.SetAllocator, steps.TurnKnobs,
-		steps.RaiseMemory, steps.RaiseShm, steps.LargerGPU, steps.CacheDataset, steps.FasterStorage,
-	}
+	return append([]string{steps.AllowJobTraffic, steps.RestoreRDMAResource, steps.IsolateNode, steps.ReplaceRank}, steps.TemplateRemedies()...)
 }
 
 // decode reads one runbook; name is what the file is called without ".yaml".

@@ -23,6 +23,7 @@ const (
 	// of the ranks, which always follows the test.
 	StopForTest = "stop-for-test"
 	IsolateNode = "isolate-node"
+	ReplaceRank = "replace-rank"
 	// These change the pod template, and with it restart the ranks.
 	SetAllocator  = "set-allocator"      // PYTORCH_ALLOC_CONF and its like: expandable segments
 	TurnKnobs     = "turn-knobs"         // declared knobs: micro-batch down and accumulation up, precision, loader workers
@@ -31,8 +32,12 @@ const (
 	LargerGPU     = "move-to-larger-gpu" // node selector
 	CacheDataset  = "cache-dataset"      // an init container that warms a local cache, and its directory in the environment
 	FasterStorage = "faster-storage"     // new claim, copy job, switch
-	ReplaceRank   = "replace-rank"
 )
+
+// TemplateRemedies are those that change the pod template.
+func TemplateRemedies() []string {
+	return []string{SetAllocator, TurnKnobs, RaiseMemory, RaiseShm, LargerGPU, CacheDataset, FasterStorage}
+}
 
 // IsolatedTaint is the key of the taint of a node that gpumedic took out of
 // service; its value is that of OwnerLabel, its effect NoSchedule.

@@ -66,10 +66,3 @@ func (s *story) whereTheTimeGoes(ctx workflow.Context) {
 	s.book.Causes = slices.Clone(s.book.Causes) // the incident's input keeps the runbook as it is
 	s.book.Causes[at].Remedies = order
 }
-
-// found says whether a question was answered with yes.
-func (s *story) found(question string) bool {
-	return slices.ContainsFunc(s.record.Findings, func(f incident.Finding) bool {
-		return f.ID == question && f.State == incident.Yes
-	})
-}

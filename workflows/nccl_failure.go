@@ -63,11 +63,7 @@ func (s *story) saidToBeSlow() bool {
 
 // nothingCrosses says that the test found the fault in what all nodes have in
 // common.
-func (s *story) nothingCrosses() bool {
-	return slices.ContainsFunc(s.record.Findings, func(f incident.Finding) bool {
-		return f.ID == incident.CommTestInfrastructure && f.State == incident.Yes
-	})
-}
+func (s *story) nothingCrosses() bool { return s.found(incident.CommTestInfrastructure) }
 
 // ruledOut are the questions about what all nodes have in common that were
 // answered with no.

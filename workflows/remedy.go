@@ -76,18 +76,13 @@ func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
 		Incident: s.record.IncidentID, Remedy: remedy.Name, Risk: remedy.Risk, Workload: s.workload,
 		Fabric: s.in.Settings.Fabric, TestJobs: s.verificationJobs(),
 	}
-	if slices.Contains(templateRemedies, remedy.Name) {
+	if slices.Contains(steps.TemplateRemedies(), remedy.Name) {
 		s.tellTemplate(&params)
 	}
 	if remedy.Name == steps.IsolateNode || remedy.Name == steps.ReplaceRank {
 		params.Blamed = s.cause().Blamed
 	}
 	return params
-}
-
-// templateRemedies change the pod template and with it restart the ranks.
-var templateRemedies = []string{
-	steps.SetAllocator, steps.TurnKnobs, steps.RaiseMemory, steps.RaiseShm, steps.LargerGPU, steps.CacheDataset, steps.FasterStorage,
 }
 
 // tellTemplate adds what the planners of the pod template take amounts from, and the

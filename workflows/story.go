@@ -2,6 +2,7 @@ package workflows
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.temporal.io/sdk/workflow"
@@ -136,4 +137,11 @@ func (s *story) has(ref incident.EvidenceRef) bool {
 		}
 	}
 	return false
+}
+
+// found says whether a question was answered with yes.
+func (s *story) found(question string) bool {
+	return slices.ContainsFunc(s.record.Findings, func(f incident.Finding) bool {
+		return f.ID == question && f.State == incident.Yes
+	})
 }

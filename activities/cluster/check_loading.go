@@ -103,7 +103,16 @@ func commandLine(container *corev1.Container, env environment) string {
 // GPU, with the CPUs that the rank may use. Less than half of them is few: each
 // worker is one thread of its own.
 func (s scene) workersFew(ctx context.Context) incident.Finding {
-	finding := s.finding(incident.LoaderWorkersFew)
+	return s.gravest(ctx, incident.LoaderWorkersFew, func(pod corev1.Pod, rank incident.Rank, workers workerCount) (incident.State, string, string) {
+		return few(workers, max(1, rank.GPUs), cpusOf(containerNamed(pod, rank.Container)))
+	})
+}
+
+// gravest asks every rank, which is told so many loader workers, and takes the
+// answer of the one that is worst off.
+func (s scene) gravest(ctx context.Context, id string,
+	ask func(corev1.Pod, incident.Rank, workerCount) (state incident.State, value, why string)) incident.Finding {
+	finding := s.finding(id)
 	if len(s.pods) == 0 {
 		finding.Why = s.nothing()
 		return finding
@@ -112,8 +121,7 @@ func (s scene) workersFew(ctx context.Context) incident.Finding {
 	count := 0
 	for i, pod := range s.pods {
 		rank := s.rankOf(pod)
-		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), declared)
-		state, value, why := few(workers, max(1, rank.GPUs), cpusOf(containerNamed(pod, rank.Container)))
+		state, value, why := ask(pod, rank, loaderWorkers(pod, rank, reader.read(ctx, rank, pod), declared))
 		if state == incident.Yes {
 			count++
 		}
@@ -125,6 +133,13 @@ func (s scene) workersFew(ctx context.Context) incident.Finding {
 		finding.Why = s.share(count) + " " + finding.Why
 	}
 	return finding
+}
+
+// graver orders the answers about several ranks: one yes decides, and unknown
+// is no "no".
+func graver(a, b incident.State) bool {
+	gravity := map[incident.State]int{incident.Yes: 2, incident.Unknown: 1}
+	return gravity[a] > gravity[b]
 }
 
 func few(workers workerCount, processes int, cpus float64) (state incident.State, value, why string) {

@@ -33,36 +33,11 @@ type shm struct {
 
 // shmSmall takes the rank with the least.
 func (s scene) shmSmall(ctx context.Context) incident.Finding {
-	finding := s.finding(incident.ShmSmall)
-	if len(s.pods) == 0 {
-		finding.Why = s.nothing()
-		return finding
-	}
-	reader, declared := s.hands.newEnvReader(s.now.Target.Namespace), s.knobs()
-	count := 0
-	for i, pod := range s.pods {
-		rank := s.rankOf(pod)
+	return s.gravest(ctx, incident.ShmSmall, func(pod corev1.Pod, rank incident.Rank, workers workerCount) (incident.State, string, string) {
 		have := shmOf(pod, containerNamed(pod, rank.Container))
-		workers := loaderWorkers(pod, rank, reader.read(ctx, rank, pod), declared)
 		state, why := have.enough(rank.GPUs, workers)
-		if state == incident.Yes {
-			count++
-		}
-		if i == 0 || graver(state, finding.State) {
-			finding.State, finding.Value, finding.Why, finding.Evidence = state, have.value(), why, s.saw(pod)
-		}
-	}
-	if finding.State == incident.Yes {
-		finding.Why = s.share(count) + " " + finding.Why
-	}
-	return finding
-}
-
-// graver orders the answers about several ranks: one yes decides, and unknown
-// is no "no".
-func graver(a, b incident.State) bool {
-	gravity := map[incident.State]int{incident.Yes: 2, incident.Unknown: 1}
-	return gravity[a] > gravity[b]
+		return state, have.value(), why
+	})
 }
 
 // enough compares with what loaders and NCCL need. A rank that says that it has

@@ -24,6 +24,8 @@ type draft struct {
 	live     *unstructured.Unstructured
 	// pods are those of the ranks, as they are now.
 	pods []corev1.Pod
+	// nodes are those of the ranks, once a planner has asked for them.
+	nodes map[string]corev1.Node
 	// spares are nodes with room for a rank beyond what the plan needs.
 	spares []string
 	// checkpoint is the last one declared; zero when none is.
@@ -78,10 +80,10 @@ var notYet = map[string]string{
 // runs. A remedy that cannot be carried out is a result with WhyNot; an error
 // is a cluster that could not be asked, or a remedy that is not known.
 func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (steps.PlanRemedyResult, error) {
-	how, known := h.planners()[params.Remedy]
 	if why, later := notYet[params.Remedy]; later {
 		return steps.PlanRemedyResult{WhyNot: why}, nil
 	}
+	how, known := h.planners()[params.Remedy]
 	if !known {
 		fault := incident.Faultf(incident.Unsupported, nil, "planning remedy %q: it is not known", params.Remedy)
 		fault.Next = "use one of " + strings.Join(h.Remedies(), ", ")

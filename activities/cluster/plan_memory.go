@@ -51,7 +51,7 @@ func (h *Hands) setMemory(ctx context.Context, d *draft, e *edit, container fiel
 		e.set(request, text)
 	}
 	names := nodeNames(incident.Workload{Ranks: d.workload.Ranks})
-	nodes, _, err := h.readNodes(ctx, names)
+	nodes, err := h.readOnce(ctx, d, names)
 	if err != nil {
 		return err
 	}
@@ -62,6 +62,16 @@ func (h *Hands) setMemory(ctx context.Context, d *draft, e *edit, container fiel
 		}
 	}
 	return nil
+}
+
+// readOnce reads the nodes of the ranks once for all containers of a plan.
+func (h *Hands) readOnce(ctx context.Context, d *draft, names []string) (map[string]corev1.Node, error) {
+	if d.nodes != nil {
+		return d.nodes, nil
+	}
+	nodes, _, err := h.readNodes(ctx, names)
+	d.nodes = nodes
+	return nodes, err
 }
 
 // shmVolumeName is the name of the volume that is added for /dev/shm.
@@ -91,7 +101,7 @@ func (h *Hands) planShm(ctx context.Context, d *draft) error {
 // shm adds or doubles the volume, and says by how many bytes it grows and how
 // large it is then; 0 with a reason when it does not.
 func (d *draft) shm(e *edit, container fieldPath) (int64, string) {
-	mount := container.below(key("volumeMounts"), element("mountPath", "/dev/shm"))
+	mount := container.below(key("volumeMounts"), element("mountPath", shmPath))
 	spec := d.podSpecOf(container)
 	if spec == nil {
 		return 0, ""
@@ -101,7 +111,7 @@ func (d *draft) shm(e *edit, container fieldPath) (int64, string) {
 		size := d.firstShm(container)
 		text := resource.NewQuantity(size, resource.BinarySI).String()
 		e.set(volumes.below(element("name", shmVolumeName)), map[string]any{"name": shmVolumeName, "emptyDir": map[string]any{"medium": "Memory", "sizeLimit": text}})
-		e.set(mount, map[string]any{"name": shmVolumeName, "mountPath": "/dev/shm"})
+		e.set(mount, map[string]any{"name": shmVolumeName, "mountPath": shmPath})
 		return size, text
 	}
 	name := mount.below(key("name")).textAt(d.live.Object)
