@@ -85,7 +85,7 @@ type placedRank struct {
 // network, no file beside it. A workload without ranks is one that could not
 // be read; the page says that there is no picture. Memory are the measurements of GPU
 // memory in the order in which they were made. An error is a defect of ours.
-func HTML(rec incident.Record, w incident.Workload, memory ...Memory) ([]byte, error) {
+func HTML(rec incident.Record, w incident.Workload, memory ...incident.Curves) ([]byte, error) {
 	rec, w = shown(rec), shown(w)
 	p := page{
 		Record: rec, Style: template.CSS(pageStyle), //nolint:gosec // our own style sheet

@@ -14,24 +14,6 @@ import (
 	"gpumedic/incident"
 )
 
-// MemoryFile is the evidence that holds curves of GPU memory.
-const MemoryFile = "metrics/gpu-memory.json"
-
-// Memory is one measurement of GPU memory, as it lies in MemoryFile. One that was made
-// before a change and one after it are drawn together.
-type Memory struct {
-	Series []MemoryCurve `json:"series"`
-}
-
-// MemoryCurve is the use of one GPU. Points are [unix seconds, bytes]; Total is the
-// card's size in bytes, 0 when it is not known.
-type MemoryCurve struct {
-	Pod    string       `json:"pod"`
-	GPU    string       `json:"gpu"`
-	Total  float64      `json:"total_bytes"`
-	Points [][2]float64 `json:"points"`
-}
-
 const (
 	gib = 1 << 30
 	// cardBytes is more than any card has; what is beyond it was not measured.
@@ -51,10 +33,10 @@ func changedAt(rec incident.Record) time.Time {
 
 // memoryPlot draws the fullest GPUs before a change and after it over time; nil when
 // nothing was measured.
-func memoryPlot(rec incident.Record, measured []Memory) (*drawing, error) {
+func memoryPlot(rec incident.Record, measured []incident.Curves) (*drawing, error) {
 	at := changedAt(rec)
 	before := fullest(measured, func(unix float64) bool { return at.IsZero() || unix < float64(at.Unix()) })
-	var after []MemoryCurve
+	var after []incident.Curve
 	origin := at
 	if at.IsZero() {
 		origin = rec.OpenedAt
@@ -74,7 +56,7 @@ func memoryPlot(rec incident.Record, measured []Memory) (*drawing, error) {
 	most, total, key := 0.0, 0.0, []keyEntry{}
 	for _, side := range []struct {
 		class  string
-		curves []MemoryCurve
+		curves []incident.Curve
 		dashes []vg.Length
 	}{{"before", before, []vg.Length{vg.Points(5), vg.Points(3)}}, {"after", after, nil}} {
 		for i, c := range side.curves {
@@ -96,9 +78,9 @@ func memoryPlot(rec incident.Record, measured []Memory) (*drawing, error) {
 
 // fullest are the curves with the highest use among the points that count, of a GPU
 // of a pod the latest measurement.
-func fullest(measured []Memory, counts func(unix float64) bool) []MemoryCurve {
+func fullest(measured []incident.Curves, counts func(unix float64) bool) []incident.Curve {
 	byGPU := map[string]int{}
-	var out []MemoryCurve
+	var out []incident.Curve
 	for _, m := range measured {
 		for _, c := range m.Series {
 			c.Points = slices.DeleteFunc(slices.Clone(c.Points), func(p [2]float64) bool { return !counts(p[0]) || p[1] < 0 || p[1] > cardBytes || p[0] > 1<<40 })
@@ -114,11 +96,11 @@ func fullest(measured []Memory, counts func(unix float64) bool) []MemoryCurve {
 			out = append(out, c)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b MemoryCurve) int { return cmp.Compare(highest(b), highest(a)) })
+	slices.SortStableFunc(out, func(a, b incident.Curve) int { return cmp.Compare(highest(b), highest(a)) })
 	return out[:min(maxCurves, len(out))]
 }
 
-func highest(c MemoryCurve) float64 {
+func highest(c incident.Curve) float64 {
 	most := 0.0
 	for _, point := range c.Points {
 		most = max(most, point[1])
@@ -126,7 +108,7 @@ func highest(c MemoryCurve) float64 {
 	return most
 }
 
-func addMemory(p *plot.Plot, c MemoryCurve, class string, dashes []vg.Length, origin float64) error {
+func addMemory(p *plot.Plot, c incident.Curve, class string, dashes []vg.Length, origin float64) error {
 	xys := make(plotter.XYs, len(c.Points))
 	for i, point := range c.Points {
 		xys[i] = plotter.XY{X: (point[0] - origin) / 60, Y: point[1] / gib}

@@ -26,10 +26,10 @@ func TestMemoryPlot(t *testing.T) {
 	at := time.Date(2026, 11, 24, 3, 0, 0, 0, time.UTC)
 	rec := incident.Record{IncidentID: "incident/x", OpenedAt: at.Add(-10 * time.Minute), Outcome: incident.Resolved,
 		Changes: []incident.Change{{Remedy: "set-allocator", AppliedAt: at, Verified: true}}}
-	old := report.MemoryCurve{Pod: "llama-3-aaaaa", GPU: "0", Total: 79.1 * gib, Points: ramp(at.Add(-50*time.Minute), 45, 40*gib, 0.8*gib)}
-	fresh := report.MemoryCurve{Pod: "llama-3-bbbbb", GPU: "0", Total: 79.1 * gib, Points: ramp(at.Add(2*time.Minute), 30, 45*gib, 0.05*gib)}
-	nonsense := report.MemoryCurve{Pod: "<script>", GPU: "1", Points: [][2]float64{{1e300, 5}, {float64(at.Unix()), 1e300}, {float64(at.Unix()), -1}}}
-	page, err := report.HTML(rec, incident.Workload{}, report.Memory{Series: []report.MemoryCurve{old, nonsense}}, report.Memory{Series: []report.MemoryCurve{old, fresh}})
+	old := incident.Curve{Pod: "llama-3-aaaaa", GPU: "0", Total: 79.1 * gib, Points: ramp(at.Add(-50*time.Minute), 45, 40*gib, 0.8*gib)}
+	fresh := incident.Curve{Pod: "llama-3-bbbbb", GPU: "0", Total: 79.1 * gib, Points: ramp(at.Add(2*time.Minute), 30, 45*gib, 0.05*gib)}
+	nonsense := incident.Curve{Pod: "<script>", GPU: "1", Points: [][2]float64{{1e300, 5}, {float64(at.Unix()), 1e300}, {float64(at.Unix()), -1}}}
+	page, err := report.HTML(rec, incident.Workload{}, incident.Curves{Series: []incident.Curve{old, nonsense}}, incident.Curves{Series: []incident.Curve{old, fresh}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestMemoryPlot(t *testing.T) {
 	if strings.Contains(string(page), "<script") || strings.Contains(string(page), "NaN") {
 		t.Error("the page holds what was never measured")
 	}
-	bare, err := report.HTML(rec, incident.Workload{}, report.Memory{}, report.Memory{Series: []report.MemoryCurve{nonsense}})
+	bare, err := report.HTML(rec, incident.Workload{}, incident.Curves{}, incident.Curves{Series: []incident.Curve{nonsense}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -118,13 +118,13 @@ func (w *writing) indexed(ctx context.Context, ref incident.EvidenceRef) {
 }
 
 // memory reads the curves of GPU memory that checks kept, in their order.
-func (w *writing) memory(ctx context.Context) []report.Memory {
-	var out []report.Memory
+func (w *writing) memory(ctx context.Context) []incident.Curves {
+	var out []incident.Curves
 	for _, ref := range w.record.Evidence {
-		if ref.Name != report.MemoryFile {
+		if ref.Name != incident.GPUMemoryFile {
 			continue
 		}
-		var measured report.Memory
+		var measured incident.Curves
 		if err := w.readJSON(ctx, ref, &measured); err != nil {
 			w.missing(ref.Name, err)
 			continue

@@ -5,7 +5,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"time"
 
 	"github.com/prometheus/common/model"
 
@@ -15,35 +14,15 @@ import (
 
 // Bounds of what is kept, and where.
 const (
-	maxPoints  = 240
-	maxSeries  = 64
-	memoryFile = "metrics/gpu-memory.json"
-	utilFile   = "metrics/gpu-util.json"
-	gpuAsked   = "metrics/gpu-queries.json"
-	dataAsked  = "metrics/data-queries.json"
+	maxPoints = 240
+	maxSeries = 64
+	utilFile  = "metrics/gpu-util.json"
+	gpuAsked  = "metrics/gpu-queries.json"
+	dataAsked = "metrics/data-queries.json"
 )
 
-// curves is a file of evidence that a report can plot.
-type curves struct {
-	Metric      string    `json:"metric"`
-	Unit        string    `json:"unit"`
-	At          time.Time `json:"at"`
-	StepSeconds int       `json:"step_seconds"`
-	Series      []curve   `json:"series"`
-	// LeftOut is how many series there were beyond those kept.
-	LeftOut int `json:"left_out"`
-}
-
-// curve is one series. Points are [unix seconds, value].
-type curve struct {
-	Pod    string       `json:"pod"`
-	GPU    string       `json:"gpu"`
-	Total  float64      `json:"total_bytes,omitempty"`
-	Points [][2]float64 `json:"points"`
-}
-
 // curve asks for the curves of some GPUs, named pod/gpu.
-func (c *gpuCheck) curve(ctx context.Context, metric, unit, template string, way about, scale float64, wanted []string) *curves {
+func (c *gpuCheck) curve(ctx context.Context, metric, unit, template string, way about, scale float64, wanted []string) *incident.Curves {
 	totals, pods := map[string]float64{}, map[string]bool{}
 	for _, gpu := range c.found {
 		name := gpu.pod + "/" + gpu.gpu
@@ -52,10 +31,10 @@ func (c *gpuCheck) curve(ctx context.Context, metric, unit, template string, way
 			pods[gpu.pod] = true
 		}
 	}
-	kept := &curves{Metric: metric, Unit: unit, At: c.now, StepSeconds: int(c.step().Seconds()), Series: []curve{}, LeftOut: len(c.found) - len(wanted)}
+	kept := &incident.Curves{Metric: metric, Unit: unit, At: c.now, StepSeconds: int(c.step().Seconds()), Series: []incident.Curve{}, LeftOut: len(c.found) - len(wanted)}
 	for _, stream := range c.matrix(ctx, c.fill(template, c.narrowed(way, sortedKeys(pods)))) {
 		if name := key(stream.Metric, way); slices.Contains(wanted, name) {
-			kept.Series = append(kept.Series, curve{
+			kept.Series = append(kept.Series, incident.Curve{
 				Pod: string(stream.Metric[model.LabelName(way.label)]), GPU: gpuOf(stream.Metric),
 				Total: totals[name], Points: pointsOf(stream.Values, scale)})
 		}
@@ -112,7 +91,7 @@ type file struct {
 func (c *gpuCheck) files() []file {
 	files := []file{{gpuAsked, c.asked}}
 	if c.memoryCurve != nil && len(c.memoryCurve.Series) > 0 {
-		files = append(files, file{memoryFile, c.memoryCurve})
+		files = append(files, file{incident.GPUMemoryFile, c.memoryCurve})
 	}
 	if c.utilCurve != nil && len(c.utilCurve.Series) > 0 {
 		files = append(files, file{utilFile, c.utilCurve})

@@ -32,24 +32,12 @@ var dataQuestions = []string{incident.IOWaitHigh, incident.CPUSaturated, inciden
 // volumes they mount are full. How much the ranks receive over the network is
 // told beside.
 func (h *Hands) CheckDataMetrics(ctx context.Context, params steps.CheckParams) (steps.CheckResult, error) {
-	p, err := h.patients(ctx, params)
-	if err != nil {
-		return steps.CheckResult{}, err
-	}
-	target := p.workload.Target
-	if why := h.unable(p); why != "" {
-		return unanswered(steps.CheckDataMetrics, target, why, dataQuestions...), nil
-	}
-	asking, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	c := &dataCheck{asker: h.asker(target), p: p}
-	findings := append(c.waiting(asking), c.saturated(asking))
-	findings = append(findings, c.volumes(asking, params.Index)...)
-	if err := stopped(ctx, steps.CheckDataMetrics, target); err != nil {
-		return steps.CheckResult{}, err
-	}
-	result := steps.CheckResult{Findings: c.doubted(findings)}
-	return result, h.keepAll(ctx, &result, []file{{dataAsked, c.asked}})
+	return h.answer(ctx, steps.CheckDataMetrics, params, dataQuestions, func(ctx context.Context, a *asker, p patients) ([]incident.Finding, []file) {
+		c := &dataCheck{asker: a, p: p}
+		findings := append(c.waiting(ctx), c.saturated(ctx))
+		findings = append(findings, c.volumes(ctx, params.Index)...)
+		return findings, []file{{dataAsked, c.asked}}
+	})
 }
 
 // dataCheck is one run of P2.

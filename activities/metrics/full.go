@@ -43,13 +43,13 @@ func (c *gpuCheck) full() []incident.Finding {
 	finding := c.finding(incident.GPUMemoryFull, incident.No)
 	finding.Value = percent(most.share())
 	finding.Why = fmt.Sprintf("of %d GPUs the fullest, %s, used at most %s of its %s within %s", len(c.found), most, size(most.used), size(most.total), c.span())
-	finding.Evidence = []string{memoryFile}
+	finding.Evidence = []string{incident.GPUMemoryFile}
 	return []incident.Finding{finding}
 }
 
 func (c *gpuCheck) fullOne(gpu framebuffer) incident.Finding {
 	finding := c.finding(incident.GPUMemoryFull, incident.Yes)
-	finding.Subject, finding.Value, finding.Evidence = "pod/"+gpu.pod, percent(gpu.share()), []string{memoryFile}
+	finding.Subject, finding.Value, finding.Evidence = "pod/"+gpu.pod, percent(gpu.share()), []string{incident.GPUMemoryFile}
 	finding.Why = fmt.Sprintf("%s used up to %s of its %s (used + free + reserved) within %s; that alone is no fault: "+
 		"caching allocators and servers keep what they once took", gpu, size(gpu.used), size(gpu.total), c.span())
 	return finding

@@ -42,36 +42,13 @@ var gpuQuestions = []string{incident.GPUMemoryFull, incident.GPUMemoryGrowing, i
 // full or fill up, and whether the GPUs idle while the ranks run. Whose memory
 // it is cannot be told from DCGM, which counts per GPU.
 func (h *Hands) CheckGPUMetrics(ctx context.Context, params steps.CheckParams) (steps.CheckResult, error) {
-	p, err := h.patients(ctx, params)
-	if err != nil {
-		return steps.CheckResult{}, err
-	}
-	target := p.workload.Target
-	if why := h.unable(p); why != "" {
-		return unanswered(steps.CheckGPUMetrics, target, why, gpuQuestions...), nil
-	}
-	asking, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	c := &gpuCheck{asker: h.asker(target), p: p}
-	findings := c.memory(asking)
-	findings = append(findings, c.idle(asking)...)
-	findings = append(findings, c.foreign(asking)...)
-	if err := stopped(ctx, steps.CheckGPUMetrics, target); err != nil {
-		return steps.CheckResult{}, err
-	}
-	result := steps.CheckResult{Findings: c.doubted(findings)}
-	return result, h.keepAll(ctx, &result, c.files())
-}
-
-// unable says why nothing can be asked about the target, "" when it can.
-func (h *Hands) unable(p patients) string {
-	switch {
-	case h.API == nil:
-		return "no Prometheus is configured (prometheus.url); only its metrics could tell"
-	case len(p.pods) == 0:
-		return fmt.Sprintf("%s had no pods when it was looked at", p.workload.Target)
-	}
-	return ""
+	return h.answer(ctx, steps.CheckGPUMetrics, params, gpuQuestions, func(ctx context.Context, a *asker, p patients) ([]incident.Finding, []file) {
+		c := &gpuCheck{asker: a, p: p}
+		findings := c.memory(ctx)
+		findings = append(findings, c.idle(ctx)...)
+		findings = append(findings, c.foreign(ctx)...)
+		return findings, c.files()
+	})
 }
 
 // gpuCheck is one run of G1.
@@ -82,8 +59,8 @@ type gpuCheck struct {
 	way about
 	// found are the GPUs that have series, fullest first; curves are of some.
 	found       []framebuffer
-	memoryCurve *curves
-	utilCurve   *curves
+	memoryCurve *incident.Curves
+	utilCurve   *incident.Curves
 }
 
 // framebuffer is the memory of one GPU of one pod, in bytes. Total is 0 where it

@@ -56,7 +56,7 @@ func (c *gpuCheck) flat(told int) incident.Finding {
 			"%d of %d curves are shorter than %s within one life of the process, too little to tell growth from loading", all-told, all, incident.Short(shortest)))
 	}
 	finding := c.finding(incident.GPUMemoryGrowing, incident.No)
-	finding.Evidence = []string{memoryFile}
+	finding.Evidence = []string{incident.GPUMemoryFile}
 	finding.Why = fmt.Sprintf("the framebuffer of none of %d GPUs grew by %s or more within %s without falling back", all, size(leastRise), c.span())
 	if c.memoryCurve.LeftOut > 0 {
 		finding.Why += fmt.Sprintf("; these are the steepest and the fullest, %d others were not looked at", c.memoryCurve.LeftOut)
@@ -64,9 +64,9 @@ func (c *gpuCheck) flat(told int) incident.Finding {
 	return finding
 }
 
-func (c *gpuCheck) growth(series curve, g growth) incident.Finding {
+func (c *gpuCheck) growth(series incident.Curve, g growth) incident.Finding {
 	finding := c.finding(incident.GPUMemoryGrowing, incident.Yes)
-	finding.Subject, finding.Evidence = "pod/"+series.Pod, []string{memoryFile}
+	finding.Subject, finding.Evidence = "pod/"+series.Pod, []string{incident.GPUMemoryFile}
 	finding.Value = fmt.Sprintf("%.1f GiB/h", g.perHour/gib)
 	first, last := series.Points[0], series.Points[len(series.Points)-1]
 	finding.Why = fmt.Sprintf("GPU %s of pod %s used %s at %s and %s at %s, and never fell back by more than %s",

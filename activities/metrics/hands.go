@@ -3,6 +3,7 @@ package metrics
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"time"
 
@@ -52,6 +53,41 @@ func New(api v1.API, settings Settings, store incident.EvidenceStore, log hclog.
 		settings.Timeout = 10 * time.Second
 	}
 	return &Hands{API: api, Settings: settings, Store: store, Log: log.Named("metrics"), Now: time.Now}
+}
+
+// answer carries out a check: it reads whom to ask about, bounds the asking and
+// keeps what was asked. Where nothing can be asked, everything is unknown.
+func (h *Hands) answer(ctx context.Context, check string, params steps.CheckParams, questions []string,
+	ask func(context.Context, *asker, patients) ([]incident.Finding, []file)) (steps.CheckResult, error) {
+	p, err := h.patients(ctx, params)
+	if err != nil {
+		return steps.CheckResult{}, err
+	}
+	target := p.workload.Target
+	if why := h.unable(p); why != "" {
+		return unanswered(check, target, why, questions...), nil
+	}
+	asking, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	a := h.asker(target)
+	findings, files := ask(asking, a, p)
+	if err := stopped(ctx, check, target); err != nil {
+		return steps.CheckResult{}, err
+	}
+	result := steps.CheckResult{Findings: a.doubted(findings)}
+	err = h.keepAll(ctx, &result, files)
+	return result, err
+}
+
+// unable says why nothing can be asked about the target, "" when it can.
+func (h *Hands) unable(p patients) string {
+	switch {
+	case h.API == nil:
+		return "no Prometheus is configured (prometheus.url); only its metrics could tell"
+	case len(p.pods) == 0:
+		return fmt.Sprintf("%s had no pods when it was looked at", p.workload.Target)
+	}
+	return ""
 }
 
 // unanswered is the answer to questions that could not be asked.

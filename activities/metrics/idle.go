@@ -115,13 +115,13 @@ func (c *gpuCheck) idleWords(metric busyMetric, busy map[string]float64, known [
 func (c *gpuCheck) plotBusy(ctx context.Context, metric busyMetric, way about) {
 	template := fmt.Sprintf(`max by ($of, gpu, GPU_I_ID) (%s{$sel})`, metric.name)
 	pods := c.p.running[:min(len(c.p.running), maxSeries)]
-	kept := &curves{Metric: metric.name, Unit: "percent", At: c.now, StepSeconds: int(c.step().Seconds()), Series: []curve{}}
+	kept := &incident.Curves{Metric: metric.name, Unit: "percent", At: c.now, StepSeconds: int(c.step().Seconds()), Series: []incident.Curve{}}
 	for _, stream := range c.matrix(ctx, c.fill(template, c.narrowed(way, pods))) {
 		if len(kept.Series) == maxSeries {
 			kept.LeftOut++
 			continue
 		}
-		kept.Series = append(kept.Series, curve{Pod: string(stream.Metric[model.LabelName(way.label)]), GPU: gpuOf(stream.Metric),
+		kept.Series = append(kept.Series, incident.Curve{Pod: string(stream.Metric[model.LabelName(way.label)]), GPU: gpuOf(stream.Metric),
 			Points: pointsOf(stream.Values, 100/metric.whole)})
 	}
 	kept.LeftOut += len(c.p.running) - len(pods)
