@@ -1,10 +1,13 @@
 package realapi
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -77,9 +80,7 @@ type ofKind struct {
 // TestPropertyOtherKinds: applied twice is once, undone is as before, and killed
 // at any write and tried again ends the same, for every kind.
 func TestPropertyOtherKinds(t *testing.T) {
-	if err := crds.Install(t.Context(), control); err != nil {
-		t.Fatal(err)
-	}
+	installKinds(t)
 	for resource, text := range otherKinds {
 		t.Run(resource.Resource, func(t *testing.T) {
 			t.Parallel()
@@ -97,6 +98,38 @@ func TestPropertyOtherKinds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// installKinds installs the published definitions until the test ends: other tests
+// of the shared control plane want it without them, or with their own.
+func installKinds(t *testing.T) {
+	t.Helper()
+	if err := crds.Install(t.Context(), control); err != nil {
+		t.Fatal(err)
+	}
+	objects, err := dynamic.NewForConfig(control.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	definitions := objects.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the test's own has ended
+		defer cancel()
+		for resource := range otherKinds {
+			if resource.Group == "apps" {
+				continue
+			}
+			name := resource.Resource + "." + resource.Group
+			err := definitions.Delete(ctx, name, metav1.DeleteOptions{})
+			for err == nil { // until it is gone
+				time.Sleep(50 * time.Millisecond)
+				_, err = definitions.Get(ctx, name, metav1.GetOptions{})
+			}
+			if !apierrors.IsNotFound(err) {
+				t.Errorf("removing the definition %s: %v", name, err)
+			}
+		}
+	})
 }
 
 func (k *ofKind) create(resource schema.GroupVersionResource, text string) {

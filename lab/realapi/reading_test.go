@@ -2,7 +2,6 @@ package realapi
 
 import (
 	"encoding/json"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"strings"
 	"testing"
 	"time"
@@ -36,9 +35,7 @@ func (w *world) serve(group, version, kind string) schema.GroupVersionResource {
 	}}
 	definitions := w.dynamic.Resource(schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"})
 	_, err := definitions.Create(w.ctx, definition, metav1.CreateOptions{})
-	if !apierrors.IsAlreadyExists(err) { // another test has installed the published one
-		w.must(err)
-	}
+	w.must(err)
 	w.Cleanup(func() {
 		if err := definitions.Delete(w.ctx, plural+"."+group, metav1.DeleteOptions{}); err != nil {
 			w.Logf("removing the kind %s: %v", kind, err)
