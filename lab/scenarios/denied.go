@@ -9,3 +9,12 @@ func (e Expect) Denied() Expect {
 	e.Env = nil
 	return e
 }
+
+// answer is what people say in a scenario that must end so: no where nothing may
+// change.
+func (e Expect) answer() string {
+	if e.Changes > 0 {
+		return Approve
+	}
+	return Deny
+}

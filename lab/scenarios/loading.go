@@ -50,14 +50,10 @@ func loading() []entry {
 // starved is an incident of a job that trains and waits for its data.
 func starved(name, title, story, folder string, loader faults.Loader, want Expect) entry {
 	want.FailureCase = datasetSlow
-	answer := Deny
-	if want.Changes > 0 {
-		answer = Approve
-	}
 	return entry{folder: folder, Scenario: Scenario{
 		Name: name, Title: title, Story: story, Alert: of(datasetSlow, alert("DatasetLoadingSlow", "warning")),
 		Faults: faults.Script{Trainings: []faults.Training{{Namespace: Namespace, Job: Job, Loader: loader}}, Storage: classes},
-		Answer: answer, SettleUntil: UntilTraining, Expect: want,
+		Answer: want.answer(), SettleUntil: UntilTraining, Expect: want,
 	}}
 }
 

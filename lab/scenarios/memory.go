@@ -46,13 +46,9 @@ func memory() []entry {
 func oom(name, title, story, folder string, program faults.Training, want Expect) entry {
 	program.Namespace, program.Job = Namespace, Job
 	want.FailureCase = cudaOOM
-	answer := Deny
-	if want.Changes > 0 {
-		answer = Approve
-	}
 	return entry{folder: folder, Scenario: Scenario{
 		Name: name, Title: title, Story: story, Alert: of(cudaOOM, alert("TrainingOutOfMemory", "critical")),
-		Faults: faults.Script{Trainings: []faults.Training{program}}, Answer: answer, SettleUntil: UntilFailing, Expect: want,
+		Faults: faults.Script{Trainings: []faults.Training{program}}, Answer: want.answer(), SettleUntil: UntilFailing, Expect: want,
 	}}
 }
 
