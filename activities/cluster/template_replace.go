@@ -2,7 +2,6 @@ package cluster
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -94,11 +93,7 @@ func (h *Hands) replaceFirst(ctx context.Context, swap swap) error {
 // replacedAlready checks that the work of an earlier attempt still stands, and
 // ends what it may have left.
 func (h *Hands) replacedAlready(ctx context.Context, swap swap, live *unstructured.Unstructured) error {
-	ours, err := fieldsOf(swap.change)
-	if err != nil {
-		return err
-	}
-	now, err := readFields(live.Object, swap.change.Fields)
+	ours, now, err := twoSides(swap.change, live)
 	if err != nil {
 		return incident.Faultf(incident.Invalid, err, "reading %s", nameOf(swap.change))
 	}
@@ -106,19 +101,6 @@ func (h *Hands) replacedAlready(ctx context.Context, swap swap, live *unstructur
 		return void("replaced before, and edited by somebody else since: "+strings.Join(describeFields(now, differing), ", "), "replacing %s", nameOf(swap.change))
 	}
 	return swap.settle(ctx, live)
-}
-
-// fieldsOf are the values that a change sets.
-func fieldsOf(change incident.ObjectChange) (fieldValues, error) {
-	var manifest map[string]any
-	if err := json.Unmarshal(change.Manifest, &manifest); err != nil {
-		return nil, incident.Faultf(incident.Invalid, err, "reading the manifest of %s", nameOf(change))
-	}
-	values, err := readFields(manifest, change.Fields)
-	if err != nil {
-		return nil, incident.Faultf(incident.Invalid, err, "reading the manifest of %s", nameOf(change))
-	}
-	return values, nil
 }
 
 // undoReplace replaces the object once more, with the fields as they were.
@@ -152,16 +134,12 @@ func (h *Hands) undoReplace(ctx context.Context, operation string, change incide
 
 // undoReplaced puts back what this operation created.
 func (h *Hands) undoReplaced(ctx context.Context, swap swap, live *unstructured.Unstructured, was fieldValues) (undone, error) {
-	ours, err := fieldsOf(swap.change)
-	if err != nil {
-		return undone{}, err
-	}
-	now, err := readFields(live.Object, swap.change.Fields)
+	ours, now, err := twoSides(swap.change, live)
 	if err != nil {
 		return undone{}, incident.Faultf(incident.Invalid, err, "reading %s", nameOf(swap.change))
 	}
 	if edited := ours.differences(now, swap.change.Fields); len(edited) > 0 && len(was.differences(now, swap.change.Fields)) > 0 {
-		return undone{found: fmt.Sprintf("%s was edited since and is left as it is: %s", nameOf(swap.change), strings.Join(describeFields(now, edited), ", "))}, nil
+		return leftEdited(swap.change, now, edited), nil
 	}
 	err = swap.begin(ctx, live, was, "")
 	return undone{restored: err == nil, whole: err == nil}, err

@@ -149,7 +149,7 @@ func (h *Hands) undoFields(ctx context.Context, operation string, change inciden
 		return notOurs(change, s.now, s.left), nil // never applied, or undone by an earlier attempt
 	}
 	if edited := s.ours.differences(s.now, change.Fields); len(edited) > 0 && len(s.left) > 0 {
-		return undone{found: fmt.Sprintf("%s was edited since and is left as it is: %s", nameOf(change), strings.Join(describeFields(s.now, edited), ", "))}, nil
+		return leftEdited(change, s.now, edited), nil
 	}
 	if err := h.putBack(ctx, change, s.live, s.was); err != nil {
 		return undone{}, err
@@ -190,15 +190,26 @@ func threeSides(change incident.ObjectChange, before incident.ObjectSnapshot, li
 	if was, err = decodeFields(before.Before); err != nil {
 		return nil, nil, nil, err
 	}
+	ours, now, err = twoSides(change, live)
+	return was, ours, now, err
+}
+
+// twoSides reads the fields as we set them and as they are.
+func twoSides(change incident.ObjectChange, live *unstructured.Unstructured) (ours, now fieldValues, err error) {
 	var manifest map[string]any
 	if err := json.Unmarshal(change.Manifest, &manifest); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	if ours, err = readFields(manifest, change.Fields); err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	now, err = readFields(live.Object, change.Fields)
-	return was, ours, now, err
+	return ours, now, err
+}
+
+// leftEdited is the answer for fields that somebody else has edited since.
+func leftEdited(change incident.ObjectChange, now fieldValues, edited []string) undone {
+	return undone{found: fmt.Sprintf("%s was edited since and is left as it is: %s", nameOf(change), strings.Join(describeFields(now, edited), ", "))}
 }
 
 // notOurs is the answer for an object without our mark.
