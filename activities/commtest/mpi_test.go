@@ -129,7 +129,7 @@ func TestMPIJobRuns(t *testing.T) {
 
 func TestMPIJobThatIsNoTest(t *testing.T) {
 	p := mpiParams()
-	p.Settings.StartDeadline, p.Settings.Deadline = 300*time.Millisecond, 300*time.Millisecond
+	p.Settings.StartDeadline, p.Settings.Deadline = 3*time.Second, 3*time.Second
 	waiting := func(pod *corev1.Pod) *corev1.Pod {
 		pod.Status.Phase, pod.Status.ContainerStatuses = corev1.PodPending, nil
 		return pod
@@ -138,7 +138,7 @@ func TestMPIJobThatIsNoTest(t *testing.T) {
 		pods []*corev1.Pod
 		want string
 	}{
-		"no operator":      {nil, "2 of 2 pods did not start within 300ms: no pod was created for rank 0"},
+		"no operator":      {nil, "2 of 2 pods did not start within 3s: no pod was created for rank 0"},
 		"no launcher":      {mpiPods(p, 0)[:2], "the launcher was not created"},
 		"launcher waits":   {[]*corev1.Pod{mpiPods(p, 0)[0], mpiPods(p, 0)[1], waiting(mpiPod(p, "launcher-x1", launcher, ""))}, "the launcher: pod ct-1-launcher-x1"},
 		"a worker is gone": {[]*corev1.Pod{mpiPods(p, 0)[0], ended(mpiPod(p, "worker-1", worker, "gpu-04"), 255), mpiPod(p, "launcher-x1", launcher, "cpu-00")}, "a worker ended before its launcher: pod ct-1-worker-1 on node gpu-04: exit code 255"},
@@ -146,6 +146,7 @@ func TestMPIJobThatIsNoTest(t *testing.T) {
 		"silent":           {[]*corev1.Pod{mpiPods(p, 0)[0], mpiPods(p, 0)[1], mpiPod(p, "launcher-x1", launcher, "cpu-00")}, "still running at its deadline"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w, objects := mpiWorld(t, func() []*corev1.Pod { return c.pods })
 			w.logs["ct-1-launcher-x1"] = ""
 			result, err := (&Hands{Kube: w, Dynamic: objects, Store: &store{}}).RunCommTest(context.Background(), p)
