@@ -86,7 +86,11 @@ func (b *belief) count() {
 	shares := map[part]float64{}
 	for _, sample := range b.samples {
 		var named []part
+		dead := b.f.deadEverywhere(sample)
 		for _, p := range sample {
+			if dead && p.place == atSwitch {
+				p = part{place: atInfra}
+			}
 			switch p.place {
 			case atNode:
 				b.node[p.a] += one
@@ -140,6 +144,12 @@ func (b *belief) smooth() {
 func (b *belief) apart(parts []part, hidden []bool) float64 {
 	behind := func(node int32) bool { return hidden != nil && hidden[node] }
 	blamed := func(node int32) bool { return slices.Contains(parts, part{place: atNode, a: node}) }
+	others := 0
+	for node := range b.f.site.nodes {
+		if !behind(int32(node)) && !blamed(int32(node)) {
+			others++
+		}
+	}
 	idle := func(p part) bool {
 		switch p.place {
 		case atNode:
@@ -148,6 +158,8 @@ func (b *belief) apart(parts []part, hidden []bool) float64 {
 			return behind(p.a) || behind(p.b) || blamed(p.a) || blamed(p.b)
 		case atUplink, atSwitch:
 			return behind(int32(b.f.site.domains[p.a].members[0]))
+		case atInfra: // two others could show it
+			return others < 2
 		}
 		return false
 	}
@@ -157,5 +169,8 @@ func (b *belief) apart(parts []part, hidden []bool) float64 {
 			other++
 		}
 	}
-	return float64(other) / float64(len(b.samples))
+	if share := float64(other) / float64(len(b.samples)); share > leftOpen {
+		return share
+	}
+	return b.further(parts, idle)
 }

@@ -82,6 +82,25 @@ func (f *field) touched(p part, list []int32) []int32 {
 	return list
 }
 
+// deadEverywhere says whether an explanation holds dead switches in front of all
+// nodes. No test tells that from infrastructure, which is the likelier of the two,
+// and nobody is to be blamed for it one by one.
+func (f *field) deadEverywhere(parts []part) bool {
+	dead, count := make([]bool, len(f.site.nodes)), 0
+	for _, p := range parts {
+		if p.place != atSwitch || p.manner != hard {
+			continue
+		}
+		for _, node := range f.site.domains[p.a].members {
+			if !dead[node] {
+				dead[node] = true
+				count++
+			}
+		}
+	}
+	return count == len(dead)
+}
+
 // together appends the tests that held both nodes.
 func (f *field) together(a, b int32, list []int32) []int32 {
 	x, y := f.of[a], f.of[b]

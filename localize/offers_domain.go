@@ -41,21 +41,23 @@ func (s *state) borders() [][]group {
 		members := s.free(s.site.domains[v.part.a].members)
 		for _, crossing := range []int{1, 2, 4} {
 			if crossing < len(members) {
-				offers = append(offers, s.across(members, crossing))
+				offers = append(offers, s.across(members, members, crossing))
 			}
 		}
 	}
 	return offers
 }
 
-func (s *state) across(members group, crossing int) []group {
+// across pairs some of the candidates, the least suspected, with nodes outside
+// their domain; the other members are tested together.
+func (s *state) across(members, candidates group, crossing int) []group {
 	var outside group
 	for _, node := range s.free(s.site.all()) {
 		if _, in := slices.BinarySearch(members, node); !in {
 			outside = append(outside, node)
 		}
 	}
-	least := slices.Clone(members)
+	least := slices.Clone(candidates)
 	slices.SortStableFunc(least, func(a, b int) int { return cmp.Compare(s.belief.node[a], s.belief.node[b]) })
 	taken := map[int]bool{}
 	var round []group
@@ -65,8 +67,7 @@ func (s *state) across(members group, crossing int) []group {
 			round = append(round, ascending(node, partner))
 		}
 	}
-	inside := slices.Clone(least[crossing:])
-	slices.Sort(inside)
+	inside := without(members, round)
 	if len(inside) > 1 {
 		round = append(round, inside)
 	}

@@ -60,10 +60,20 @@ func (s *state) linkOffers() [][]group {
 	return append(offers, alone)
 }
 
+// insidePasses is how often a test inside a node is worth its time: what passed so
+// often by itself will not be caught by itself.
+const insidePasses = 3
+
 // insides offers tests inside the most suspect nodes: they tell a bad node from
 // what is between nodes, and need no partners.
 func (s *state) insides() [][]group {
-	all := s.free(s.site.all())
+	passes := make([]int, len(s.site.nodes))
+	for _, t := range s.tests {
+		if len(t.group) == 1 && !t.bad() {
+			passes[t.group[0]]++
+		}
+	}
+	all := slices.DeleteFunc(s.free(s.site.all()), func(node int) bool { return passes[node] >= insidePasses })
 	slices.SortStableFunc(all, func(a, b int) int { return cmp.Compare(s.suspicion(b), s.suspicion(a)) })
 	var offers [][]group
 	for count := 1; count <= min(len(all), maxGroups); count *= 2 {

@@ -2,6 +2,7 @@ package localize
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 
 	"gpumedic/incident"
@@ -16,14 +17,15 @@ type Input struct {
 	// ExpectedGBps is the bus bandwidth of a healthy group; 0 = unknown, then
 	// groups are compared with each other.
 	ExpectedGBps float64
-	// MaxRounds is the budget; 0 means DefaultMaxRounds. With 1 all nodes are
+	// MaxRounds is the budget; 0 means DefaultMaxRounds of the site. With 1 all nodes are
 	// tested together once; a pass is then called clean.
 	MaxRounds int
 }
 
-// DefaultMaxRounds is enough for a bad link among a thousand nodes, which takes
-// a round for every bit and a half.
-const DefaultMaxRounds = 40
+// DefaultMaxRounds is the budget for a site of so many nodes: enough for what
+// takes longest, a bad link or nodes that fail now and then, which is about five
+// rounds for every doubling of the site. It is 17 for two nodes, 62 for a thousand.
+func DefaultMaxRounds(nodes int) int { return 12 + 5*bits.Len(uint(max(0, nodes-1))) }
 
 // errorsInARow is after how many rounds without any answer we give up: one
 // retry.
@@ -69,6 +71,8 @@ type state struct {
 	proven []bool
 	met    map[[2]int]bool
 	stuck  []setback // by node
+	// weighed keeps what rest found.
+	weighed weighed
 }
 
 func newState(in Input, rounds []incident.Round) *state {
@@ -82,7 +86,7 @@ func (s *state) budget() int {
 	if s.in.MaxRounds > 0 {
 		return s.in.MaxRounds
 	}
-	return DefaultMaxRounds
+	return DefaultMaxRounds(len(s.site.nodes))
 }
 
 func (s *state) spent() bool { return len(s.rounds) >= s.budget() }
@@ -126,10 +130,10 @@ func (s *state) search() Step {
 	certain := s.certain()
 	decided := s.decided(certain)
 	switch open := s.unproven(certain); {
-	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain):
+	case decided && len(open) == 0 && len(s.untested()) == 0 && !s.infraOpen(certain) && len(s.switchProof(certain)) == 0:
 		return s.convict(certain)
 	case s.spent():
-		return s.outOfBudget(certain)
+		return s.outOfBudget()
 	default:
 		return s.next(certain, open, decided)
 	}
@@ -141,6 +145,9 @@ func (s *state) next(certain []part, open group, decided bool) Step {
 	var groups []group
 	if len(open) > 0 {
 		groups = s.proof(certain, open)
+	}
+	if len(groups) == 0 {
+		groups = s.switchProof(certain)
 	}
 	if len(groups) == 0 && s.infraOpen(certain) {
 		groups = s.runnable(s.infraProof())
@@ -165,16 +172,21 @@ func (s *state) wanted(certain []part) []group {
 	if s.doubtful(certain) && len(others) > 0 && (len(certain) == 0 || s.belief.forecast().gain(others) >= leastBits) {
 		return others
 	}
-	groups := s.best()
-	if len(groups) == 0 && len(certain) == 0 && !s.allPassed(cleanPasses) {
+	if groups := s.best(); len(groups) > 0 {
+		return groups
+	}
+	// Nothing else is left to ask: once more all others together, if that may
+	// still show anything.
+	rest := s.rest(certain)
+	if rest <= leftOpen && !s.allPassed(certain) || len(certain) > 0 && rest > openShare {
 		return others
 	}
-	return groups
+	return nil
 }
 
 // doubtful: it may well be that nothing else is bad, and nobody stands out.
 func (s *state) doubtful(certain []part) bool {
-	if len(s.tests) == 0 || 1-s.belief.apart(certain, s.hidden(certain)) < doubt {
+	if len(s.tests) == 0 || 1-s.rest(certain) < doubt {
 		return false
 	}
 	return !slices.ContainsFunc(s.belief.verdicts, func(v blamed) bool {

@@ -230,6 +230,7 @@ func TestTruths(t *testing.T) {
 		"two nodes":              {sixteen, holds("gpu-03", "gpu-12"), "node gpu-03, node gpu-12"},
 		"two neighbours":         {sixteen, holds("gpu-06", "gpu-07"), "node gpu-06, node gpu-07"},
 		"three nodes":            {wide, holds("gpu-01", "gpu-12", "gpu-29"), "node gpu-01, node gpu-12, node gpu-29"},
+		"two nodes of a rack":    {wide, holds("gpu-12", "gpu-13"), "node gpu-12, node gpu-13"},
 		"two nodes alone":        {cluster(2, 1), multi(func([]incident.Node) bool { return true }), "inconclusive"},
 		"one of two, seen alone": {cluster(2, 1), holds("gpu-01"), "node gpu-01"},
 		"one node of one":        {cluster(1, 1), holds("gpu-00"), "node gpu-00"},
@@ -409,5 +410,85 @@ func TestLargeSites(t *testing.T) {
 			t.Errorf("%d nodes: got %q: %s", n, got, v.Why)
 		}
 		t.Logf("%d nodes: %d rounds, %d tests, %d node tests", n, v.Rounds, v.Tests, v.NodeTests)
+	}
+}
+
+// TestOthersPassBeforeTheVerdict: nobody is let go who passed only by chance.
+func TestOthersPassBeforeTheVerdict(t *testing.T) {
+	for name, c := range map[string]struct {
+		fails func([]incident.Node) bool
+		bad   []string
+		want  int
+	}{
+		"clean":               {func([]incident.Node) bool { return false }, nil, 3},
+		"beside one":          {holds("gpu-05"), []string{"gpu-05"}, 3},
+		"beside two":          {holds("gpu-05", "gpu-11"), []string{"gpu-05", "gpu-11"}, 5},
+		"beside a flaky node": {everyOther(holds("gpu-05")), []string{"gpu-05"}, 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			nodes := cluster(16, 2)
+			v, rounds := play(t, Input{Nodes: nodes}, &fabric{fails: c.fails})
+			if v.Inconclusive || len(v.Bad) != len(c.bad) {
+				t.Fatalf("verdict %s, want %d bad\n%s", v.Why, len(c.bad), transcript(rounds))
+			}
+			for _, node := range nodes {
+				if passed := passesOf(rounds, node.Name); !slices.Contains(c.bad, node.Name) && passed < c.want {
+					t.Errorf("%s passed %d times, want %d\n%s", node.Name, passed, c.want, transcript(rounds))
+				}
+			}
+		})
+	}
+}
+
+// everyOther lets a fault show in every second test that it would break.
+func everyOther(fails func([]incident.Node) bool) func([]incident.Node) bool {
+	count := 0
+	return func(g []incident.Node) bool {
+		if !fails(g) {
+			return false
+		}
+		count++
+		return count%2 == 1
+	}
+}
+
+func passesOf(rounds []incident.Round, node string) int {
+	count := 0
+	for _, round := range rounds {
+		for i, g := range round.Groups {
+			if len(g.Nodes) > 1 && slices.Contains(g.Nodes, node) && round.Outcomes[i].Result == incident.TestPass {
+				count++
+			}
+		}
+	}
+	return count
+}
+
+// TestNothingCrossesIsSeenSoon: where no two nodes reach each other, asking the
+// same again tells nothing, however few they are and however they are racked.
+func TestNothingCrossesIsSeenSoon(t *testing.T) {
+	for name, c := range map[string]struct {
+		nodes, leafs, rounds int
+		kind                 string
+	}{
+		"two nodes":             {2, 1, 6, ""},
+		"four under one leaf":   {4, 1, 5, "infrastructure"},
+		"four under two":        {4, 2, 5, "infrastructure"},
+		"eight under one leaf":  {8, 1, 4, "infrastructure"},
+		"eight under two":       {8, 2, 4, "infrastructure"},
+		"eight under four":      {8, 4, 4, "infrastructure"},
+		"sixteen under four":    {16, 4, 4, "infrastructure"},
+		"sixty-four under four": {64, 4, 5, "infrastructure"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, rounds := play(t, Input{Nodes: cluster(c.nodes, c.leafs)}, &fabric{fails: multi(func([]incident.Node) bool { return true })})
+			kind := ""
+			if len(v.Bad) > 0 {
+				kind = v.Bad[0].Kind
+			}
+			if kind != c.kind || v.Rounds > c.rounds {
+				t.Errorf("%q in %d rounds, want %q in %d: %s\n%s", kind, v.Rounds, c.kind, c.rounds, v.Why, transcript(rounds))
+			}
+		})
 	}
 }

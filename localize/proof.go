@@ -4,6 +4,9 @@ import (
 	"slices"
 )
 
+// switchMembers must fail one by one to cross the border of a blamed switch.
+const switchMembers = 3
+
 // unproven lists the blamed nodes that have not failed often enough with
 // partners that passed elsewhere or are blamed themselves.
 func (s *state) unproven(parts []part) group {
@@ -56,6 +59,44 @@ func (s *state) infraProof() []group {
 		return s.singles(strided(all, 2)[:min(len(all), infraPairs)])
 	}
 	return nil
+}
+
+// switchProof is the next round that a blamed switch is proved with, nil when it
+// is: two bad nodes behind the same switch look like it, so as many as
+// switchMembers of its nodes must fail to cross its border without the others.
+func (s *state) switchProof(parts []part) []group {
+	for _, p := range parts {
+		if p.place != atSwitch {
+			continue
+		}
+		members := s.free(s.site.domains[p.a].members)
+		accused := s.failedApart(members)
+		missing := min(switchMembers, len(members)) - len(accused)
+		if missing <= 0 {
+			continue
+		}
+		left := slices.DeleteFunc(slices.Clone(members), func(node int) bool { return slices.Contains(accused, node) })
+		if round := s.runnable(s.across(members, left, min(missing, len(left)))); len(round) > 0 {
+			return round
+		}
+	}
+	return nil
+}
+
+// failedApart lists the members of a domain that were in a bad test without any
+// other of them.
+func (s *state) failedApart(members group) group {
+	var list group
+	for _, t := range s.tests {
+		if !t.bad() || len(t.group) < 2 {
+			continue
+		}
+		inside := slices.DeleteFunc(slices.Clone(t.group), func(node int) bool { return !slices.Contains(members, node) })
+		if len(inside) == 1 && !slices.Contains(list, inside[0]) {
+			list = append(list, inside[0])
+		}
+	}
+	return list
 }
 
 // proofsAgainst counts bad tests of a node in company that is all proven good,

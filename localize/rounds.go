@@ -21,14 +21,50 @@ func (s *state) best() []group {
 	most := 0.0
 	for _, round := range s.offers() {
 		round = s.runnable(round)
-		if len(round) == 0 {
+		if !slices.ContainsFunc(round, s.stillTells) {
 			continue
 		}
 		if worth, bits := f.worth(round); bits >= leastBits && worth > most+1e-9 {
 			chosen, most = round, worth
 		}
 	}
-	return chosen
+	return s.filled(chosen, f)
+}
+
+// alwaysFails is how often the same nodes fail together before that is believed.
+const alwaysFails = 3
+
+// stillTells says whether a group may surprise us: nodes that failed again and
+// again will once more.
+func (s *state) stillTells(g group) bool {
+	failures := 0
+	for _, t := range s.tests {
+		if slices.Equal(t.group, g) {
+			if !t.bad() {
+				return true
+			}
+			failures++
+		}
+	}
+	return failures < alwaysFails
+}
+
+// filled adds those that would rest, as a group of their own or two, when that
+// tells more for its price.
+func (s *state) filled(round []group, f *forecast) []group {
+	rest := without(s.free(s.site.all()), round)
+	if len(round) == 0 || len(rest) < 2 {
+		return round
+	}
+	best := round
+	most, _ := f.worth(round)
+	for _, more := range [][]group{{rest}, even(shuffled(rest, uint64(len(s.rounds))), 2)} {
+		fuller := s.runnable(append(slices.Clone(round), more...))
+		if worth, _ := f.worth(fuller); worth > most+1e-9 {
+			best, most = fuller, worth
+		}
+	}
+	return best
 }
 
 // offers lists sensible rounds, in a fixed order: of equally good ones the

@@ -136,7 +136,7 @@ func (r request) input() (Input, error) {
 		report("expected_busbw_gbps is %v, want 0 (unknown) or more", r.ExpectedGBps)
 	}
 	if r.MaxRounds < 0 {
-		report("max_rounds is %d, want 0 (default %d) or more", r.MaxRounds, DefaultMaxRounds)
+		report("max_rounds is %d, want 0 (default %d) or more", r.MaxRounds, DefaultMaxRounds(len(r.Nodes)))
 	}
 	return in, errors.Join(problems...)
 }

@@ -10,16 +10,21 @@ import (
 
 const (
 	// sure is how likely a part must be to be named by the verdict.
-	sure = 0.985
-	// openShare is how likely it may be that anything else is bad too.
-	openShare = 0.05
+	sure = 0.99
+	// sureOfAll is the same of what all nodes have in common: nobody is blamed, and
+	// among few nodes no test tells more.
+	sureOfAll = 0.97
+	// nearlySure is enough when no test is left that could tell more, and the
+	// verdict then says how sure it is.
+	nearlySure = 0.95
+	// openShare is how likely it may be that anything else is bad too, cleanShare
+	// that anything is when nobody is blamed: that ends the search for the cause.
+	openShare, cleanShare = 0.15, 0.12
 	// leftOpen is the same when no test could tell any more, or none may be run.
 	leftOpen = 0.25
 	// With doubt that anything is bad, and nobody who stands out, all nodes are
 	// tested again before anybody is looked for.
 	doubt, standsOut = 0.25, 0.1
-	// cleanPasses is how often every node must pass before all are called clean.
-	cleanPasses = 3
 	// proofs is how many failed tests with proven partners accuse a node.
 	proofs = 2
 	// infraPairs must fail before nothing that crosses nodes is said to work.
@@ -34,9 +39,14 @@ const (
 
 // certain are the parts that are sure to be bad.
 func (s *state) certain() []part {
+	return slices.DeleteFunc(s.likelier(sureOfAll), func(p part) bool { return p.place != atInfra && s.share(p) < sure })
+}
+
+// likelier are the parts that are at least so likely to be bad.
+func (s *state) likelier(share float64) []part {
 	var list []part
 	for _, v := range s.belief.verdicts {
-		if v.share >= sure {
+		if v.share >= share {
 			list = append(list, v.part)
 		}
 	}
@@ -49,29 +59,30 @@ func (s *state) decided(certain []part) bool {
 	if slices.ContainsFunc(certain, func(p part) bool { return p.place == atInfra }) {
 		return true
 	}
-	if len(certain) == 0 && !s.allPassed(cleanPasses) {
+	if !s.allPassed(certain) {
 		return false
 	}
-	return s.belief.apart(certain, s.hidden(certain)) <= openShare
+	enough := openShare
+	if len(certain) == 0 {
+		enough = cleanShare
+	}
+	return s.rest(certain) <= enough
 }
 
-// allPassed says whether every node that can be tested passed so often in
-// company: one that fails now and then may pass once.
-func (s *state) allPassed(times int) bool {
-	passes := make([]int, len(s.site.nodes))
-	for _, t := range s.tests {
-		if len(t.group) > 1 && !t.bad() {
-			for _, node := range t.group {
-				passes[node]++
-			}
-		}
+// rest is how likely anything else is bad besides these parts and what they hide.
+// It is asked several times of the same parts, and weighing takes its time.
+func (s *state) rest(parts []part) float64 {
+	if !s.weighed.known || !slices.Equal(s.weighed.parts, parts) {
+		s.weighed = weighed{known: true, parts: parts, rest: s.belief.apart(parts, s.hidden(parts))}
 	}
-	for node, count := range passes {
-		if count < times && !s.stuck[node].givenUp() {
-			return false
-		}
-	}
-	return true
+	return s.weighed.rest
+}
+
+// weighed is the last answer of rest.
+type weighed struct {
+	known bool
+	parts []part
+	rest  float64
 }
 
 // hidden says, by node, whether nothing can be told of it: it is behind a switch
@@ -139,10 +150,10 @@ func (s *state) share(p part) float64 {
 }
 
 // outOfBudget ends with what is proved, or says between what it is open.
-func (s *state) outOfBudget(certain []part) Step {
-	left := s.untested()
+func (s *state) outOfBudget() Step {
+	left, certain := s.untested(), s.likelier(nearlySure)
 	proved := len(certain) > 0 && len(s.unproven(certain)) == 0 && !s.infraOpen(certain)
-	rest := s.belief.apart(certain, s.hidden(certain))
+	rest := s.rest(certain)
 	switch {
 	case len(left) > 0:
 		return s.inconclusive(fmt.Sprintf("the budget of %d rounds is spent and %d nodes were not tested; still possible: %s", s.budget(), len(left), s.names()))
@@ -157,10 +168,14 @@ func (s *state) outOfBudget(certain []part) Step {
 // stuckBetween ends when no further test would help: with what is certain when
 // nobody else is seriously suspected.
 func (s *state) stuckBetween(certain []part, open group, decided bool) Step {
+	if len(certain) == 0 {
+		certain = s.likelier(nearlySure)
+		open = s.unproven(certain)
+	}
 	switch {
 	case decided:
 		return s.inconclusive("nobody is left to prove it with: " + s.names())
-	case len(certain) > 0 && len(open) == 0 && len(s.untested()) == 0 && s.belief.apart(certain, s.hidden(certain)) <= leftOpen:
+	case len(certain) > 0 && len(open) == 0 && len(s.untested()) == 0 && s.rest(certain) <= leftOpen:
 		return s.convict(certain)
 	}
 	return s.inconclusive("no further test can tell these apart: " + s.names() + s.leftOut())
