@@ -7,15 +7,17 @@ import (
 )
 
 const (
-	chains = 4
+	// informed of the chains begin with the likeliest explanation, the others with none.
+	chains, informed = 4, 2
 	// warm moves of each chain are forgotten, then every thin-th explanation of
 	// the moves that follow is kept.
 	warm, moves, thin = 2500, 7000, 7
 	// hottest is the heat that the warm moves begin with.
 	hottest = 8
-	// A chain whose explanations are so much less likely than those of another is
-	// caught in a dead end (a factor of exp(12), more than the ways in which one
-	// bad link may lie among two hundred nodes).
+	// Explanations so much less likely than those of the best chain on average are
+	// from a dead end, or from the way to where the others are (a factor of
+	// exp(12), more than the ways in which one bad link may lie among two hundred
+	// nodes).
 	deadEnd = 12
 )
 
@@ -42,14 +44,20 @@ func believe(f *field) *belief {
 	b := &belief{f: f, node: make([]float64, len(f.site.nodes)), link: make([]float64, len(f.site.nodes))}
 	from := newProposal(f)
 	var walks [chains]walk
-	best := math.Inf(-1)
+	best, start := math.Inf(-1), likeliest(f)
 	for seed := range uint64(chains) {
-		walks[seed] = newChain(f, from, seed+1).walk()
-		best = max(best, walks[seed].score)
+		c := newChain(f, from, seed+1)
+		if seed < informed {
+			c.assume(start)
+		}
+		walks[seed] = c.walk()
+		best = max(best, walks[seed].mean())
 	}
 	for _, w := range walks {
-		if w.score > best-deadEnd {
-			b.samples = append(b.samples, w.samples...)
+		for i, sample := range w.samples {
+			if w.scores[i] > best-deadEnd {
+				b.samples = append(b.samples, sample)
+			}
 		}
 	}
 	b.count()
@@ -57,16 +65,26 @@ func believe(f *field) *belief {
 	return b
 }
 
-// walk is what one chain met, and how likely its explanations were on average.
+// walk is what one chain met, and how likely each of its explanations is.
 type walk struct {
 	samples [][]part
-	score   float64
+	scores  []float64
+}
+
+func (w walk) mean() float64 {
+	sum := 0.0
+	for _, score := range w.scores {
+		sum += score
+	}
+	return sum / float64(len(w.scores))
 }
 
 func (c *chain) walk() walk {
 	for i := range warm {
 		c.heat = math.Pow(hottest, 1-float64(i)/(0.8*warm))
-		c.heat = max(1, c.heat)
+		if c.heat = max(1, c.heat); len(c.assumed) > 0 {
+			c.heat = 1 // or it would forget where it began
+		}
 		c.step()
 	}
 	var w walk
@@ -75,7 +93,7 @@ func (c *chain) walk() walk {
 			c.step()
 		}
 		w.samples = append(w.samples, slices.Clone(c.parts))
-		w.score += c.score / (moves / thin)
+		w.scores = append(w.scores, c.score)
 	}
 	return w
 }

@@ -15,7 +15,9 @@ type chain struct {
 	from  *proposal
 	rng   *rand.Rand
 	parts []part
-	noise int
+	// assumed are the parts that the walk began with.
+	assumed []part
+	noise   int
 	// heat flattens what is likely, so that the walk does not get caught before
 	// it has seen the country: 1 is flat no more.
 	heat float64
@@ -61,6 +63,16 @@ func newChain(f *field, from *proposal, seed uint64) *chain {
 }
 
 func (c *chain) loud() *loudness { return &noises[c.noise] }
+
+// assume begins the walk with an explanation.
+func (c *chain) assume(parts []part) {
+	c.assumed = parts
+	for _, p := range parts {
+		c.begin()
+		c.score += c.shift(p, 1) + c.f.prior(p) + c.crowd(p.place, 1)
+		c.parts = append(c.parts, p)
+	}
+}
 
 // step makes one move.
 func (c *chain) step() {

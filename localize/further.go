@@ -79,26 +79,55 @@ func (w *weighing) on(p part, t int32) *effect {
 // additions are the odds that one more node, switch or infrastructure is bad.
 func (w *weighing) additions(parts []part, idle func(part) bool) float64 {
 	sum := 0.0
-	try := func(p part) {
-		if slices.Contains(parts, p.named()) || idle(p) {
-			return
-		}
-		for m := range manners {
-			p.manner = m
+	w.each(func(p part) {
+		if !slices.Contains(parts, p.named()) && !idle(p) {
 			sum += w.odds(p)
+		}
+	})
+	return sum
+}
+
+// each calls try with every part but links, in every manner.
+func (w *weighing) each(try func(part)) {
+	manners := func(p part) {
+		for p.manner = range manners {
+			try(p)
 		}
 	}
 	for i := range w.f.site.nodes {
-		try(part{place: atNode, a: int32(i)})
+		manners(part{place: atNode, a: int32(i)})
 	}
 	for d, domain := range w.f.site.domains {
 		if len(w.f.site.nodes)-len(domain.members) > 1 {
-			try(part{place: atUplink, a: int32(d)})
+			manners(part{place: atUplink, a: int32(d)})
 		}
-		try(part{place: atSwitch, a: int32(d)})
+		manners(part{place: atSwitch, a: int32(d)})
 	}
-	try(part{place: atInfra})
-	return sum
+	manners(part{place: atInfra})
+}
+
+// likeliest is an explanation to begin with: of all additions the likeliest, again
+// and again, for as long as one is likelier than none. Among many nodes and
+// tests a walk that begins with nothing may not come by there.
+func likeliest(f *field) []part {
+	var parts []part
+	for len(parts) < mostParts {
+		w := newWeighing(f, parts)
+		next, most := part{}, 1.0
+		w.each(func(p part) {
+			if slices.ContainsFunc(parts, func(known part) bool { return samePart(known, p) }) {
+				return
+			}
+			if odds := w.odds(p); odds > most {
+				next, most = p, odds
+			}
+		})
+		if most == 1 {
+			break
+		}
+		parts = append(parts, next)
+	}
+	return parts
 }
 
 // odds of one addition against none.

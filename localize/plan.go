@@ -23,9 +23,10 @@ type Input struct {
 }
 
 // DefaultMaxRounds is the budget for a site of so many nodes: enough for what
-// takes longest, a bad link or nodes that fail now and then, which is about five
-// rounds for every doubling of the site. It is 17 for two nodes, 62 for a thousand.
-func DefaultMaxRounds(nodes int) int { return 12 + 5*bits.Len(uint(max(0, nodes-1))) }
+// takes longest, a bad link or nodes that fail now and then beside noise, which
+// is about eight rounds for every doubling of the site. It is 28 for two nodes,
+// 100 for a thousand.
+func DefaultMaxRounds(nodes int) int { return 20 + 8*bits.Len(uint(max(0, nodes-1))) }
 
 // errorsInARow is after how many rounds without any answer we give up: one
 // retry.
