@@ -16,6 +16,7 @@ import (
 // tried in the order in which the findings speak for them.
 func (s *story) datasetSlow(ctx workflow.Context) {
 	s.check(ctx)
+	s.probeStorage(ctx)
 	s.diagnose(ctx)
 	if s.handsOver(ctx) {
 		return
