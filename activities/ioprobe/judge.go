@@ -66,7 +66,7 @@ func unusable(said said, seen sight, at place) string {
 	case said.host == "":
 		return "the probe's program did not start; it needs python3 in its image" + lastWords(said)
 	case said.host != at.node || seen.pod.Spec.NodeName != at.node:
-		return fmt.Sprintf("the probe ran on %s and not on %s", said.host, at.node)
+		return fmt.Sprintf("the probe's pod stands on %s and says %s, and not on %s", seen.pod.Spec.NodeName, said.host, at.node)
 	}
 	return ""
 }
