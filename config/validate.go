@@ -158,6 +158,7 @@ func (c *checker) ioProbe(p incident.IOProbeSettings) {
 	c.need(p.MaxBytes >= 1<<20, key+"max_bytes", "must be at least 1 MiB (1048576)")
 	c.positive(key+"start_deadline", p.StartDeadline)
 	c.need(p.Deadline >= 10*time.Second, key+"deadline", "must be at least 10s")
+	c.need(p.StartDeadline+p.Deadline <= incident.IOProbeLongest, key+"deadline", "must be at most 8m, start_deadline included")
 	c.need(p.SlowMBps > 0, key+"slow_mbps", "must be above 0")
 	c.positive(key+"slow_small_read", p.SlowSmallRead)
 }

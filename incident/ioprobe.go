@@ -11,7 +11,8 @@ type IOProbeSettings struct {
 	Image string `json:"image,omitempty" yaml:"image"`
 	// MaxBytes is how much all volumes together are read at most.
 	MaxBytes int64 `json:"max_bytes" yaml:"max_bytes"`
-	// StartDeadline: a pod that does not run by then makes the answer unknown.
+	// StartDeadline: a pod that does not run by then makes the answer unknown. With
+	// Deadline it is at most IOProbeLongest.
 	StartDeadline time.Duration `json:"start_deadline" yaml:"start_deadline"`
 	// Deadline bounds the reading, all volumes together.
 	Deadline time.Duration `json:"deadline" yaml:"deadline"`
@@ -20,6 +21,10 @@ type IOProbeSettings struct {
 	// SlowSmallRead: where a small read takes longer in the median, small files are slow.
 	SlowSmallRead time.Duration `json:"slow_small_read" yaml:"slow_small_read"`
 }
+
+// IOProbeLongest is what one attempt of the step that probes has time for, with
+// room to create, to read the log and to keep it.
+const IOProbeLongest = 8 * time.Minute
 
 // Tests of an I/O probe.
 const (

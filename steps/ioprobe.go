@@ -28,9 +28,6 @@ type RunIOProbeParams struct {
 // ranks mount no volume over the network: then there is nothing to ask.
 type RunIOProbeResult struct {
 	Findings []incident.Finding `json:"findings,omitempty"`
-	// Speeds are the measurements, those of the slowest volume where there are
-	// several.
-	Speeds []incident.ReadSpeed `json:"speeds,omitempty"`
 	// Why tells in a sentence what was done.
 	Why string `json:"why"`
 	// Simulated is set when no real storage was read.

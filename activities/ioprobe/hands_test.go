@@ -51,8 +51,18 @@ func TestRunMeasures(t *testing.T) {
 	contains(t, slow.Why, "1.2 GB in 29.3 s, by fio-3.33")
 	contains(t, slow.Why, "less than the 100 MB/s of io_probe.slow_mbps")
 	contains(t, result.Why, "read from pvc/web-images on gpu-03, where rank 0 runs")
-	if string(w.kept.files["ioprobe/io-1.log"]) != w.log || len(result.Speeds) != 3 {
-		t.Errorf("kept %q, speeds %+v", w.kept.files["ioprobe/io-1.log"], result.Speeds)
+	if string(w.kept.files["ioprobe/io-1.log"]) != w.log {
+		t.Errorf("kept %q", w.kept.files["ioprobe/io-1.log"])
+	}
+}
+
+// TestSidecarsMayGoOn: the probe has ended when its own program has.
+func TestSidecarsMayGoOn(t *testing.T) {
+	w := newWorld(t, claim("web-images", nil), volume("web-images", nfs))
+	w.pod, w.log = func(pod *corev1.Pod) { ended(pod); pod.Status.Phase = corev1.PodRunning }, logOf(41, 38)
+	result, err := w.hands().RunIOProbe(context.Background(), w.asked(params(), rankPod("llama-0")))
+	if err != nil || result.Findings[0].State != incident.Yes {
+		t.Errorf("%+v, %v", result, err)
 	}
 }
 
@@ -101,6 +111,8 @@ func TestRunThatMeasuresNothing(t *testing.T) {
 		"never ends":         {onItsNode, started, nil, "no large read was measured: it was still reading when its time was up"},
 		"says nothing":       {onItsNode, "", nil, "the probe said nothing until its time was up"},
 		"dies in the middle": {ended, started + tree + "MemoryError\n", nil, "it ended before it was done; it said: MemoryError"},
+		"evicted": {func(pod *corev1.Pod) { ended(pod); pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, "Evicted" }, started + tree, nil,
+			"the cluster took its pod away: Evicted"},
 		"another node": {func(pod *corev1.Pod) { ended(pod); pod.Spec.NodeName = "gpu-09" }, logOf(41, 38), nil,
 			"stands on gpu-09 and says gpu-03, and not on gpu-03"},
 		"storage breaks": {ended, started + tree + `{"event":"error","path":"/data/7","op":"sequential","errno":"EIO","detail":""}` + "\n" + finished, nil,

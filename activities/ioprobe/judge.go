@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -20,18 +21,14 @@ func judge(said said, seen sight, at place, s incident.IOProbeSettings) steps.Ru
 		return result
 	}
 	var slow, small []incident.Finding
-	var speeds []incident.ReadSpeed
 	for _, v := range at.volumes {
 		m := measured{volume: v, node: at.node, settings: s, rest: restOf(said, seen)}
 		if i := slices.IndexFunc(said.volumes, func(one volumeSaid) bool { return one.path == v.dir }); i >= 0 {
 			m.said = said.volumes[i]
 		}
 		slow, small = append(slow, m.storageSlow()), append(small, m.smallFilesSlow())
-		if speeds == nil || slow[len(slow)-1].State == incident.Yes && slow[0].State != incident.Yes {
-			speeds = m.said.speeds
-		}
 	}
-	result := steps.RunIOProbeResult{Findings: append(gravest(slow), gravest(small)...), Speeds: speeds, Simulated: said.simulated}
+	result := steps.RunIOProbeResult{Findings: append(gravest(slow), gravest(small)...), Simulated: said.simulated}
 	result.Why = fmt.Sprintf("read from %s on %s, where rank %d runs%s", namesOf(at.volumes), at.node, at.rank.Index, simulatedWord(said.simulated))
 	if len(at.refused) > 0 {
 		result.Why += "; not probed: " + incident.Some(at.refused)
@@ -85,6 +82,9 @@ func restOf(said said, seen sight) string {
 		return ""
 	case seen.late:
 		return "it was still reading when its time was up"
+	}
+	if why := testpods.Disruption(seen.pod); why != "" {
+		return "the cluster took its pod away: " + why
 	}
 	return "it ended before it was done" + lastWords(said)
 }

@@ -55,8 +55,8 @@ func TestJudgeTellsTheSlowVolume(t *testing.T) {
 	at.volumes = append(at.volumes, other)
 	slow := strings.ReplaceAll(strings.TrimPrefix(strings.TrimSuffix(logOf(41, 38), finished), started), "/data", "/corpus")
 	result := judge(parse([]byte(strings.TrimSuffix(logOf(900, 1), finished)+slow+finished)), onNode03(), at, params().Settings)
-	if len(result.Findings) != 2 || result.Findings[0].Subject != "volume/corpus" || result.Findings[0].State != incident.Yes || result.Speeds[0].MBps != 41 {
-		t.Errorf("findings %+v, speeds %+v", result.Findings, result.Speeds)
+	if len(result.Findings) != 2 || result.Findings[0].Subject != "volume/corpus" || result.Findings[0].State != incident.Yes || result.Findings[0].Value != "41 MB/s, 38 ms" {
+		t.Errorf("findings %+v", result.Findings)
 	}
 }
 

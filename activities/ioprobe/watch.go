@@ -148,7 +148,15 @@ func look(pod, known *corev1.Pod) (sight, bool) {
 		return sight{pod: pod, trouble: why}, true
 	}
 	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	return sight{pod: pod}, ended
+	return sight{pod: pod}, ended || exited(pod)
+}
+
+// exited says whether the program has ended; others in its pod, which an
+// admission webhook put there, may go on.
+func exited(pod *corev1.Pod) bool {
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(c corev1.ContainerStatus) bool {
+		return c.Name == container && c.State.Terminated != nil
+	})
 }
 
 // outOfTime is what a deadline means: an answer when the API server told us of
