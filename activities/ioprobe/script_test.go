@@ -2,6 +2,7 @@ package ioprobe
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"gpumedic/incident"
 )
@@ -120,6 +122,30 @@ func TestScriptMeetsTrouble(t *testing.T) {
 	}
 	if _, small := s.volumes[1].speed(incident.ReadFiles); !small {
 		t.Error("the second path was not read")
+	}
+}
+
+// TestFioPassesByWhatItCannotOpen: by itself fio would wait for it for ever.
+func TestFioPassesByWhatItCannotOpen(t *testing.T) {
+	if _, err := exec.LookPath("fio"); err != nil {
+		t.Skip("fio is not on this machine")
+	}
+	shards := filepath.Join(dataset(t), "shards")
+	program := `
+import fio, sys
+good, gone = (sys.argv[1] + "/a.tar", 5 << 20), (sys.argv[1] + "/gone.tar", 5 << 20)
+for test in fio.sequential, fio.at_random:
+    found, errors = test([gone, good], 2, 8 << 20, 5)
+    assert found["reads"] > 0 and [path for path, _ in errors] == [gone[0]], (found, errors)
+    found, errors = test([gone], 2, 8 << 20, 5)
+    assert found is None and errors[0][1].errno == 2, (found, errors)
+`
+	ctx, done := context.WithTimeout(t.Context(), 15*time.Second)
+	defer done()
+	cmd := exec.CommandContext(ctx, python(t), "-B", "-c", program, shards)
+	cmd.Env = append(os.Environ(), "PYTHONPATH=script", "HOME="+t.TempDir())
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 

@@ -10,7 +10,14 @@ MIB = 1 << 20
 
 
 def version():
-    return subprocess.run(["fio", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    """The version of a fio that speaks as this file reads it: 3 and later tell
+    nanoseconds. None where there is no such fio."""
+    try:
+        text = subprocess.run(["fio", "--version"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    major = text.replace("fio-", "").split(".")[0]
+    return text if major.isdigit() and int(major) >= 3 else None
 
 
 def command(files, streams, most_bytes, seconds, options):
@@ -25,7 +32,22 @@ def command(files, streams, most_bytes, seconds, options):
     return line
 
 
+def readable(files):
+    """fio waits for ever for a file that it may not open."""
+    good, errors = [], []
+    for path, size in files:
+        try:
+            os.close(os.open(path, os.O_RDONLY))
+            good.append((path, size))
+        except OSError as error:
+            errors.append((path, error))
+    return good, errors
+
+
 def run(files, streams, most_bytes, seconds, options):
+    files, unread = readable(files)
+    if not files:
+        return None, unread
     try:
         done = subprocess.run(command(files, streams, most_bytes, seconds, options), capture_output=True, text=True,
                               timeout=seconds + 15, cwd=os.environ.get("HOME") or "/tmp", check=False)
@@ -34,7 +56,8 @@ def run(files, streams, most_bytes, seconds, options):
     begin = done.stdout.find("{")  # warnings may come first
     if begin < 0:
         raise OSError(errno.EPROTO, "fio said: " + (done.stderr or done.stdout).strip()[-250:])
-    return figures(json.loads(done.stdout[begin:]), done.stderr)
+    found, errors = figures(json.loads(done.stdout[begin:]), done.stderr)
+    return found, unread + errors
 
 
 def figures(report, said):

@@ -4,7 +4,6 @@ prints what it saw as JSON lines. It writes nothing there."""
 import json
 import os
 import random
-import shutil
 import sys
 import time
 
@@ -77,8 +76,9 @@ def main():
     paths = json.loads(env["IOPROBE_PATHS"])
     most_bytes, seconds = int(env["IOPROBE_BYTES"]), float(env["IOPROBE_SECONDS"])
     streams = int(env.get("IOPROBE_STREAMS", "4"))
-    tool = env.get("IOPROBE_TOOL") or ("fio" if shutil.which("fio") else "python")
-    version = fio.version() if tool == "fio" else "python-%d.%d.%d" % sys.version_info[:3]
+    version = fio.version() if env.get("IOPROBE_TOOL") != "python" else None
+    tool = "fio" if version else "python"
+    version = version or "python-%d.%d.%d" % sys.version_info[:3]
     begun = time.monotonic()
     emit("start", host=env.get("NODE_NAME", ""), tool=tool, version=version, streams=streams)
     for path in paths:
