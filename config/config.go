@@ -138,6 +138,10 @@ func defaultSettings() incident.Settings {
 			MaxRounds: 24, MaxBytes: 1 << 30,
 			Tolerations: []incident.Toleration{{Key: "nvidia.com/gpu", Operator: "Exists"}},
 		},
+		IOProbe: incident.IOProbeSettings{
+			Enabled: true, MaxBytes: 2 << 30, StartDeadline: time.Minute, Deadline: 2 * time.Minute,
+			SlowMBps: 100, SlowSmallRead: 5 * time.Millisecond,
+		},
 		Fabric: incident.FabricSettings{
 			LeafLabels:    []string{"network.gpumedic.io/leaf", "topology.gke.io/subblock", "topology.k8s.aws/network-node-layer-3"},
 			RackLabels:    []string{"network.gpumedic.io/rack", "topology.kubernetes.io/rack"},

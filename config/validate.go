@@ -88,6 +88,7 @@ func (c *checker) settings(s incident.Settings) {
 	c.positive("incident.stale_after", s.StaleAfter)
 	c.approval(s.Approval)
 	c.commTest(s.CommTest)
+	c.ioProbe(s.IOProbe)
 	c.need(s.Logs.HeadBytes > 0 && s.Logs.TailBytes > 0, "incident.logs", "head_bytes and tail_bytes must be above 0")
 	c.need(s.Logs.Parallel > 0, "incident.logs.parallel", "must be above 0")
 	c.positive("incident.verify.deadline", s.Verify.Deadline)
@@ -147,6 +148,19 @@ func (c *checker) testPods(t incident.CommTestSettings) {
 	c.need(t.SharedMemory == "" || quantity.MatchString(t.SharedMemory), key+"shared_memory", "must be a size such as 16Gi")
 	c.need(t.ExpectedBusBWGBps >= 0, key+"expected_busbw_gbps", "must not be negative")
 	c.need(t.LocalBusBWGBps >= 0, key+"local_busbw_gbps", "must not be negative")
+}
+
+func (c *checker) ioProbe(p incident.IOProbeSettings) {
+	if !p.Enabled {
+		return
+	}
+	const key = "incident.io_probe."
+	c.need(p.MaxBytes >= 1<<20, key+"max_bytes", "must be at least 1 MiB (1048576)")
+	c.positive(key+"start_deadline", p.StartDeadline)
+	c.need(p.Deadline >= 10*time.Second, key+"deadline", "must be at least 10s")
+	c.need(p.StartDeadline+p.Deadline <= incident.IOProbeLongest, key+"deadline", "must be at most 8m, start_deadline included")
+	c.need(p.SlowMBps > 0, key+"slow_mbps", "must be above 0")
+	c.positive(key+"slow_small_read", p.SlowSmallRead)
 }
 
 func (c *checker) governor(g incident.GovernorSettings) {

@@ -12,6 +12,7 @@ type Settings struct {
 	StaleAfter time.Duration    `json:"stale_after" yaml:"stale_after"`
 	Approval   ApprovalSettings `json:"approval" yaml:"approval"`
 	CommTest   CommTestSettings `json:"comm_test" yaml:"comm_test"`
+	IOProbe    IOProbeSettings  `json:"io_probe,omitzero" yaml:"io_probe"`
 	Fabric     FabricSettings   `json:"fabric" yaml:"fabric"`
 	Logs       LogSettings      `json:"logs" yaml:"logs"`
 	Verify     VerifySettings   `json:"verify" yaml:"verify"`

@@ -64,6 +64,8 @@ func All() []Step {
 		{Name: CheckTestRoom, Kind: Collect, Intent: Quick, Hand: "commtest", Doc: "says whether the nodes have room for the communication test's pods, and who holds their GPUs"},
 		{Name: RunCommTest, Kind: Test, Intent: Await, Hand: "commtest", Undo: CleanCommTest, Doc: "runs one group's communication test as an Indexed Job that crosses the nodes, and parses its result"},
 		{Name: CleanCommTest, Kind: Test, Intent: Revert, Hand: "commtest", Doc: "deletes what a communication test created; a deletion needs no undo"},
+		{Name: RunIOProbe, Kind: Test, Intent: Bulk, Hand: "ioprobe", Undo: CleanIOProbe, Doc: "P2: reads from a rank's volumes on its node, in a pod of its own, and tells how fast they are"},
+		{Name: CleanIOProbe, Kind: Test, Intent: Revert, Hand: "ioprobe", Doc: "deletes what a probe of storage created; a deletion needs no undo"},
 		{Name: PlanRemedy, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "makes a remedy concrete by server-side dry run: exact diff, cost, hash"},
 		{Name: AcquireLease, Kind: Collect, Intent: Quick, Undo: ReleaseLease, Hand: "governor", Doc: "asks the cluster's governor for leave to change a target or nodes, within the budget of all incidents"},
 		{Name: TakeSnapshot, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "stores the fields that a plan touches, as they are"},

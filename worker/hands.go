@@ -19,6 +19,7 @@ import (
 	"gpumedic/activities/commtest"
 	"gpumedic/activities/evidence"
 	"gpumedic/activities/governor"
+	"gpumedic/activities/ioprobe"
 	"gpumedic/activities/metrics"
 	"gpumedic/config"
 	"gpumedic/incident"
@@ -32,6 +33,7 @@ type hands struct {
 	store    *bundle.Store
 	cluster  *cluster.Hands
 	commtest *commtest.Hands
+	ioprobe  *ioprobe.Hands
 	chat     *chat.Hands
 	evidence *evidence.Hands
 	governor *governor.Hands
@@ -90,6 +92,7 @@ func (h *hands) connectCluster(cfg config.Config, log hclog.Logger) error {
 	h.cluster = cluster.New(kube, objects, mapper, h.store, signatures, log)
 	h.cluster.Cluster, h.cluster.Build = cfg.Incident.Cluster, config.Version
 	h.commtest = &commtest.Hands{Kube: kube, Dynamic: objects, Store: h.store, Log: log.Named("commtest")}
+	h.ioprobe = &ioprobe.Hands{Kube: kube, Store: h.store, Log: log.Named("ioprobe")}
 	return nil
 }
 
@@ -184,6 +187,8 @@ func (h *hands) byStep() map[string]any {
 		steps.CheckTestRoom:   h.commtest.CheckTestRoom,
 		steps.RunCommTest:     h.commtest.RunCommTest,
 		steps.CleanCommTest:   h.commtest.CleanCommTest,
+		steps.RunIOProbe:      h.ioprobe.RunIOProbe,
+		steps.CleanIOProbe:    h.ioprobe.CleanIOProbe,
 		steps.PostCard:        h.chat.PostCard,
 		steps.PostStory:       h.chat.PostStory,
 		steps.WriteReport:     h.evidence.WriteReport,

@@ -12,10 +12,12 @@ import (
 )
 
 // datasetSlow is the story of a job that waits for its data. Many things slow a
-// loader down, and what helps depends on where the time goes: so the remedies are
-// tried in the order in which the findings speak for them.
+// loader down, and what helps depends on where the time goes: so the storage is
+// measured first, and the remedies are tried in the order in which the findings
+// speak for them.
 func (s *story) datasetSlow(ctx workflow.Context) {
 	s.check(ctx)
+	s.probeStorage(ctx)
 	s.diagnose(ctx)
 	if s.handsOver(ctx) {
 		return

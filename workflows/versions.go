@@ -19,6 +19,9 @@ const (
 	// handOverInside: an incident whose cause belongs to another failure case goes
 	// on with that one's runbook.
 	handOverInside = "hand over inside an incident"
+	// probeBeforeCause: a job that waits for its input has its storage measured
+	// before causes are ranked.
+	probeBeforeCause = "io probe before the cause"
 )
 
 // knows says whether this run has a change: runs that passed this point

@@ -32,6 +32,7 @@ type world struct {
 	commTest func(steps.RunCommTestParams) (steps.RunCommTestResult, error)
 	planTest func(steps.PlanCommTestParams) (steps.PlanCommTestResult, error)
 	room     func(steps.CheckTestRoomParams) (steps.CheckTestRoomResult, error)
+	probe    func(steps.RunIOProbeParams) (steps.RunIOProbeResult, error)
 	suspend  func(steps.WorkloadParams) (steps.WorkloadResult, error)
 	resume   func(steps.WorkloadParams) (steps.WorkloadResult, error)
 	plan     func(steps.PlanRemedyParams) (steps.PlanRemedyResult, error)
@@ -69,6 +70,9 @@ func newWorld() *world {
 		return steps.RunCommTestResult{Outcome: incident.Outcome{ID: p.Group.ID, Nodes: p.Group.Nodes, Result: result, Why: string(result)}}, nil
 	}
 	w.planTest, w.room = planned, roomy
+	w.probe = func(steps.RunIOProbeParams) (steps.RunIOProbeResult, error) {
+		return steps.RunIOProbeResult{Why: "the ranks mount no volume over the network"}, nil
+	}
 	w.suspend, w.resume = atStart, atStart
 	w.plan = func(p steps.PlanRemedyParams) (steps.PlanRemedyResult, error) {
 		return steps.PlanRemedyResult{Possible: true, Plan: somePlan(p.Remedy)}, nil
@@ -208,6 +212,12 @@ func (w *world) playRest(env registry) {
 	play(w, env, steps.CleanCommTest, func() func(steps.CleanCommTestParams) (steps.CleanCommTestResult, error) {
 		return func(p steps.CleanCommTestParams) (steps.CleanCommTestResult, error) {
 			return steps.CleanCommTestResult{Removed: len(p.Names)}, nil
+		}
+	})
+	play(w, env, steps.RunIOProbe, func() func(steps.RunIOProbeParams) (steps.RunIOProbeResult, error) { return w.probe })
+	play(w, env, steps.CleanIOProbe, func() func(steps.CleanIOProbeParams) (steps.CleanIOProbeResult, error) {
+		return func(steps.CleanIOProbeParams) (steps.CleanIOProbeResult, error) {
+			return steps.CleanIOProbeResult{Removed: true}, nil
 		}
 	})
 	play(w, env, steps.SuspendWorkload, func() func(steps.WorkloadParams) (steps.WorkloadResult, error) { return w.suspend })

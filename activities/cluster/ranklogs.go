@@ -58,7 +58,7 @@ func (h *Hands) CheckRankLogs(ctx context.Context, params steps.CheckParams) (st
 	}
 	minutes := transcript{target: workload.Target, wanted: wantedLogs(workload, heard), ranks: heard, at: h.Now()}
 	return steps.CheckResult{
-		Findings:     append(minutes.inputWaits(collector), minutes.transport(), minutes.progress(), minutes.silent()),
+		Findings:     append(minutes.inputWaits(collector, logs), minutes.transport(), minutes.progress(), minutes.silent()),
 		Observations: collector.Observations(),
 	}, nil
 }

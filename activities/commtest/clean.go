@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/steps"
 )
 
@@ -64,10 +65,10 @@ func (h *Hands) remove(ctx context.Context, p steps.CleanCommTestParams, t test,
 		return false, nil
 	}
 	if err != nil {
-		return false, fault(err, "reading test %s %s/%s before its removal", t.kind, p.Namespace, name)
+		return false, testpods.Fault(err, "reading test %s %s/%s before its removal", t.kind, p.Namespace, name)
 	}
 	if job.GetLabels()[steps.OwnerLabel] != steps.OwnerValue(p.Incident) {
-		return false, foreign(t.kind, p.Namespace, name)
+		return false, testpods.Foreign(t.kind, p.Namespace, name)
 	}
 	background := metav1.DeletePropagationBackground
 	err = t.delete(ctx, name, metav1.DeleteOptions{
@@ -78,7 +79,7 @@ func (h *Hands) remove(ctx context.Context, p steps.CleanCommTestParams, t test,
 		return false, nil
 	}
 	if err != nil {
-		return false, fault(err, "deleting test %s %s/%s", t.kind, p.Namespace, name)
+		return false, testpods.Fault(err, "deleting test %s %s/%s", t.kind, p.Namespace, name)
 	}
 	h.log().Info("test removed", "incident", p.Incident, "kind", t.kind, "name", name)
 	return true, nil

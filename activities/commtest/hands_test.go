@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	clienttesting "k8s.io/client-go/testing"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -129,8 +130,8 @@ func TestJobManifest(t *testing.T) {
 
 func TestSecurityFollowsTheNamespace(t *testing.T) {
 	p := params()
-	for level, want := range map[podSecurity]struct{ lock, nobody bool }{
-		"": {lock: true}, "privileged": {lock: true}, baseline: {}, restricted: {nobody: true},
+	for level, want := range map[testpods.Level]struct{ lock, nobody bool }{
+		"": {lock: true}, "privileged": {lock: true}, testpods.Baseline: {}, testpods.Restricted: {nobody: true},
 	} {
 		pod := jobFor(p, level).Spec.Template.Spec
 		if got := len(pod.Containers[0].SecurityContext.Capabilities.Add) == 1; got != want.lock {
@@ -140,8 +141,8 @@ func TestSecurityFollowsTheNamespace(t *testing.T) {
 			t.Errorf("level %q: non-root %v, want %v", level, got, want.nobody)
 		}
 	}
-	w := newWorld(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "training", Labels: map[string]string{enforceLabel: "restricted"}}})
-	if got := (&Hands{Kube: w}).levelOf(context.Background(), "training"); got != restricted {
+	w := newWorld(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "training", Labels: map[string]string{testpods.EnforceLabel: "restricted"}}})
+	if got := testpods.LevelOf(context.Background(), w, (&Hands{}).log(), "training"); got != testpods.Restricted {
 		t.Errorf("level %q, want restricted", got)
 	}
 }

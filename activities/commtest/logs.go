@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/incident/redact"
 	"gpumedic/steps"
@@ -71,7 +72,7 @@ func (h *Hands) keepLog(ctx context.Context, pod *corev1.Pod, name string, rank 
 	content, err := h.readLog(ctx, pod, read)
 	switch {
 	case apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err):
-		return "", entry, fault(err, "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
+		return "", entry, testpods.Fault(err, "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
 	case ctx.Err() != nil:
 		return "", entry, incident.Faultf(incident.TimedOut, context.Cause(ctx), "reading the log of test pod %s/%s", pod.Namespace, pod.Name)
 	case err != nil:
@@ -90,7 +91,7 @@ func (h *Hands) keepLog(ctx context.Context, pod *corev1.Pod, name string, rank 
 
 // readLog tries a few times; what the last try got is returned with its error.
 func (h *Hands) readLog(ctx context.Context, pod *corev1.Pod, read func(io.Reader) error) (content *keeper, err error) {
-	if _, started := startedAt(pod); !started {
+	if _, started := testpods.StartedAt(pod, container); !started {
 		return newKeeper(), fmt.Errorf("its program did not start")
 	}
 	for try := 1; ; try++ {
@@ -126,27 +127,13 @@ func (h *Hands) stream(ctx context.Context, pod *corev1.Pod, read func(io.Reader
 func exitOf(pod *corev1.Pod) *Exit {
 	for _, status := range pod.Status.ContainerStatuses {
 		if ended := status.State.Terminated; status.Name == container && ended != nil {
-			return &Exit{Code: int(ended.ExitCode), Reason: ended.Reason, Disrupted: disruption(pod)}
+			return &Exit{Code: int(ended.ExitCode), Reason: ended.Reason, Disrupted: testpods.Disruption(pod)}
 		}
 	}
 	if pod.Status.Phase == corev1.PodFailed {
-		return &Exit{Code: -1, Reason: pod.Status.Reason, Disrupted: disruption(pod)}
+		return &Exit{Code: -1, Reason: pod.Status.Reason, Disrupted: testpods.Disruption(pod)}
 	}
 	return nil
-}
-
-// disruption says why the cluster took a pod away, "" when it did not.
-func disruption(pod *corev1.Pod) string {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.DisruptionTarget && condition.Status == corev1.ConditionTrue {
-			return condition.Reason + " " + condition.Message
-		}
-	}
-	switch pod.Status.Reason {
-	case "Evicted", "Preempted", "Preempting", "NodeLost", "NodeShutdown", "Terminated", "UnexpectedAdmissionError":
-		return pod.Status.Reason + " " + pod.Status.Message
-	}
-	return ""
 }
 
 // keepIndex stores the list of the test's logs; without logs there is none.

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -71,7 +72,7 @@ func Sizes(maxBytes int64) []int64 {
 // jobFor is the Indexed Job of a group. backoffLimitPerIndex 0 instead of
 // backoffLimit 0: with the latter the first rank that fails makes the cluster
 // delete all others, and their logs with them.
-func jobFor(p steps.RunCommTestParams, level podSecurity) *batchv1.Job {
+func jobFor(p steps.RunCommTestParams, level testpods.Level) *batchv1.Job {
 	ranks := ptr.To(int32(len(p.Group.Nodes)))
 	lifetime := p.Settings.StartDeadline + p.Settings.Deadline + slack
 	return &batchv1.Job{
@@ -94,7 +95,7 @@ func jobFor(p steps.RunCommTestParams, level podSecurity) *batchv1.Job {
 	}
 }
 
-func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
+func podSpec(p steps.RunCommTestParams, level testpods.Level) corev1.PodSpec {
 	spec := corev1.PodSpec{
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		Subdomain:                     p.Name,
@@ -104,7 +105,7 @@ func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
 		AutomountServiceAccountToken:  ptr.To(false),
 		EnableServiceLinks:            ptr.To(false),
 		TerminationGracePeriodSeconds: ptr.To(int64(2)),
-		SecurityContext:               podContext(level),
+		SecurityContext:               testpods.PodContext(level),
 		Containers:                    []corev1.Container{rankContainer(p, level)},
 		Volumes: []corev1.Volume{
 			{Name: "script", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{
@@ -120,19 +121,27 @@ func podSpec(p steps.RunCommTestParams, level podSecurity) corev1.PodSpec {
 	return spec
 }
 
-func rankContainer(p steps.RunCommTestParams, level podSecurity) corev1.Container {
+func rankContainer(p steps.RunCommTestParams, level testpods.Level) corev1.Container {
 	return corev1.Container{
 		Name: container, Image: p.Settings.Image,
 		Command:         []string{"python3", "-u", scriptDir + "/" + scriptFile},
 		Env:             environment(p),
 		Resources:       requirements(p.Settings),
-		SecurityContext: containerContext(p.Settings, level),
+		SecurityContext: testpods.ContainerContext(capabilities(p.Settings, level)...),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: "script", MountPath: scriptDir, ReadOnly: true},
 			{Name: "shm", MountPath: "/dev/shm"},
 			{Name: "tmp", MountPath: "/tmp"},
 		},
 	}
+}
+
+// capabilities that the package comment tells of; nil where none is needed or allowed.
+func capabilities(s incident.CommTestSettings, level testpods.Level) []corev1.Capability {
+	if usesDevices(s) && level != testpods.Baseline && level != testpods.Restricted {
+		return []corev1.Capability{"IPC_LOCK"}
+	}
+	return nil
 }
 
 // onePodOnEach allows exactly the group's nodes, by their names and not by a

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -66,7 +67,7 @@ type mpiReplicas struct {
 // mpiJobFor is the MPIJob of a group. cleanPodPolicy None keeps the workers
 // until the test is removed, at the end of its round: their places say which
 // host name is which node.
-func mpiJobFor(p steps.RunCommTestParams, level podSecurity) (*unstructured.Unstructured, error) {
+func mpiJobFor(p steps.RunCommTestParams, level testpods.Level) (*unstructured.Unstructured, error) {
 	lifetime := p.Settings.StartDeadline + p.Settings.Deadline + slack
 	job := mpiJob{
 		TypeMeta: metav1.TypeMeta{APIVersion: mpiJobs.GroupVersion().String(), Kind: "MPIJob"},
@@ -104,10 +105,10 @@ func mpiLabels(p steps.RunCommTestParams, role string) map[string]string {
 // workerTemplate stands still and lets mpirun in: without a command the
 // operator starts sshd. sshd needs root and the usual capabilities, so unlike
 // the script's pods these keep them.
-func workerTemplate(p steps.RunCommTestParams, level podSecurity) corev1.PodTemplateSpec {
+func workerTemplate(p steps.RunCommTestParams, level testpods.Level) corev1.PodTemplateSpec {
 	security := &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false)}
-	if usesDevices(p.Settings) && level != baseline && level != restricted {
-		security.Capabilities = &corev1.Capabilities{Add: []corev1.Capability{"IPC_LOCK"}}
+	if add := capabilities(p.Settings, level); add != nil {
+		security.Capabilities = &corev1.Capabilities{Add: add}
 	}
 	template := mpiTemplate(p, worker)
 	template.Annotations = annotations(p.Settings)
@@ -139,7 +140,7 @@ func mpiTemplate(p steps.RunCommTestParams, role string) corev1.PodTemplateSpec 
 		Spec: corev1.PodSpec{
 			RestartPolicy: corev1.RestartPolicyNever, Tolerations: tolerations(p.Settings.Tolerations),
 			AutomountServiceAccountToken: ptr.To(false), EnableServiceLinks: ptr.To(false),
-			TerminationGracePeriodSeconds: ptr.To(int64(2)), SecurityContext: podContext(""),
+			TerminationGracePeriodSeconds: ptr.To(int64(2)), SecurityContext: testpods.PodContext(""),
 		},
 	}
 }

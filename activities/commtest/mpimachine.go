@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/dynamic/dynamicinformer"
 	"k8s.io/client-go/tools/cache"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -25,21 +26,21 @@ type mpiMachine struct{}
 func (mpiMachine) kind() string { return "MPIJob" }
 
 func (m mpiMachine) ensure(ctx context.Context, h *Hands, p steps.RunCommTestParams) (metav1.Object, error) {
-	wanted, err := mpiJobFor(p, h.levelOf(ctx, p.Namespace))
+	wanted, err := mpiJobFor(p, testpods.LevelOf(ctx, h.Kube, h.log(), p.Namespace))
 	if err != nil {
 		return nil, err
 	}
-	job, err := h.Dynamic.Resource(mpiJobs).Namespace(p.Namespace).Create(ctx, wanted, createOptions())
+	job, err := h.Dynamic.Resource(mpiJobs).Namespace(p.Namespace).Create(ctx, wanted, testpods.CreateOptions())
 	if err == nil {
 		h.log().Info("test mpijob created", "incident", p.Incident, "job", p.Name, "nodes", len(p.Group.Nodes))
 		return job, nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return nil, fault(err, "creating test mpijob %s/%s", p.Namespace, p.Name)
+		return nil, testpods.Fault(err, "creating test mpijob %s/%s", p.Namespace, p.Name)
 	}
 	found, err := m.get(ctx, h, p.Namespace, p.Name)
 	if err != nil {
-		return nil, goneAgain(err, "reading test mpijob %s/%s of an earlier attempt", p.Namespace, p.Name)
+		return nil, testpods.GoneAgain(err, "reading test mpijob %s/%s of an earlier attempt", p.Namespace, p.Name)
 	}
 	return found, joinable(p, "mpijob", found)
 }
@@ -65,11 +66,11 @@ func (mpiMachine) observe(p steps.RunCommTestParams, object metav1.Object, pods 
 	})[0]
 	seen.awaitsLauncher = true
 	if seen.launcher != nil {
-		_, started := startedAt(seen.launcher)
+		_, started := testpods.StartedAt(seen.launcher, container)
 		seen.awaitsLauncher = !started
 		if ended := exitOf(seen.launcher); ended != nil {
 			seen.over = true
-		} else if reason := hopeless(seen.launcher); reason != "" && seen.trouble == "" {
+		} else if reason := testpods.Hopeless(seen.launcher, container); reason != "" && seen.trouble == "" {
 			seen.over, seen.trouble = true, reason
 		}
 	}

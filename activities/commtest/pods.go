@@ -8,9 +8,8 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/steps"
 )
 
@@ -50,7 +49,7 @@ func sum(ranks []*corev1.Pod, nodes []string) sight {
 		if pod == nil {
 			continue
 		}
-		if at, ok := startedAt(pod); ok {
+		if at, ok := testpods.StartedAt(pod, container); ok {
 			seen.started++
 			if first.IsZero() || at.Before(first) {
 				first = at
@@ -74,7 +73,7 @@ func (s *sight) count(pod *corev1.Pod) {
 		s.finished++
 		s.failed++
 	}
-	if reason := hopeless(pod); reason != "" && s.trouble == "" {
+	if reason := testpods.Hopeless(pod, container); reason != "" && s.trouble == "" {
 		s.over, s.trouble = true, reason
 	}
 }
@@ -115,94 +114,18 @@ func newest(ranks int, pods []*corev1.Pod, rankOf func(*corev1.Pod) int) []*core
 	return byRank
 }
 
-// startedAt is when the rank's program started, false when it never did.
-func startedAt(pod *corev1.Pod) (time.Time, bool) {
-	for _, status := range pod.Status.ContainerStatuses {
-		switch {
-		case status.Name != container:
-		case status.State.Running != nil:
-			return status.State.Running.StartedAt.Time, true
-		case status.State.Terminated != nil && !status.State.Terminated.StartedAt.IsZero():
-			return status.State.Terminated.StartedAt.Time, true
-		}
-	}
-	return time.Time{}, false
-}
-
-// hopeless says why a pod can never start, "" while it may. An image that is
-// being pulled, even in vain so far, is waited for until the start deadline.
-func hopeless(pod *corev1.Pod) string {
-	if _, started := startedAt(pod); started {
-		return ""
-	}
-	if pod.Status.Phase == corev1.PodFailed {
-		return fmt.Sprintf("pod %s ended before its program started: %s %s", pod.Name, pod.Status.Reason, pod.Status.Message)
-	}
-	for _, status := range pod.Status.ContainerStatuses {
-		if waiting := status.State.Waiting; waiting != nil {
-			switch waiting.Reason {
-			case "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError":
-				return fmt.Sprintf("pod %s cannot start: %s: %s", pod.Name, waiting.Reason, waiting.Message)
-			}
-		}
-	}
-	return ""
-}
-
 // whyNotStarted names the first rank that did not start and the best reason known.
 func (h *Hands) whyNotStarted(ctx context.Context, p steps.RunCommTestParams, kind string, seen sight) string {
 	for rank, pod := range seen.ranks {
 		if pod == nil {
-			return fmt.Sprintf("no pod was created for rank %d%s", rank, h.lastWarning(ctx, p.Namespace, kind, p.Name))
+			return fmt.Sprintf("no pod was created for rank %d%s", rank, testpods.LastWarning(ctx, h.Kube, p.Namespace, kind, p.Name))
 		}
-		if _, started := startedAt(pod); !started {
-			return whyPending(pod) + h.lastWarning(ctx, p.Namespace, "Pod", pod.Name)
+		if _, started := testpods.StartedAt(pod, container); !started {
+			return testpods.WhyPending(pod) + testpods.LastWarning(ctx, h.Kube, p.Namespace, "Pod", pod.Name)
 		}
 	}
 	if seen.launcher != nil {
-		return "the launcher: " + whyPending(seen.launcher) + h.lastWarning(ctx, p.Namespace, "Pod", seen.launcher.Name)
+		return "the launcher: " + testpods.WhyPending(seen.launcher) + testpods.LastWarning(ctx, h.Kube, p.Namespace, "Pod", seen.launcher.Name)
 	}
-	return "the launcher was not created" + h.lastWarning(ctx, p.Namespace, kind, p.Name)
-}
-
-func whyPending(pod *corev1.Pod) string {
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return fmt.Sprintf("pod %s is not scheduled: %s: %s", pod.Name, condition.Reason, condition.Message)
-		}
-	}
-	for _, status := range pod.Status.ContainerStatuses {
-		if waiting := status.State.Waiting; waiting != nil {
-			return fmt.Sprintf("pod %s on node %s waits: %s %s", pod.Name, pod.Spec.NodeName, waiting.Reason, waiting.Message)
-		}
-	}
-	return fmt.Sprintf("pod %s on node %q is %s", pod.Name, pod.Spec.NodeName, pod.Status.Phase)
-}
-
-// lastWarning is the latest warning event about an object, as a clause; "" when
-// there is none or events cannot be read, for it only explains.
-func (h *Hands) lastWarning(ctx context.Context, namespace, kind, name string) string {
-	list, err := h.Kube.CoreV1().Events(namespace).List(ctx, metav1.ListOptions{
-		FieldSelector: fields.Set{"involvedObject.kind": kind, "involvedObject.name": name, "type": corev1.EventTypeWarning}.String(),
-		Limit:         50,
-	})
-	if err != nil || len(list.Items) == 0 {
-		return ""
-	}
-	last := slices.MaxFunc(list.Items, func(a, b corev1.Event) int { return eventTime(a).Compare(eventTime(b)) })
-	return fmt.Sprintf("; last event: %s: %s", last.Reason, last.Message)
-}
-
-// eventTime is when an event was last seen, whichever of its fields is filled.
-func eventTime(e corev1.Event) time.Time {
-	switch {
-	case e.Series != nil:
-		return e.Series.LastObservedTime.Time
-	case !e.LastTimestamp.IsZero():
-		return e.LastTimestamp.Time
-	case !e.EventTime.IsZero():
-		return e.EventTime.Time
-	default:
-		return e.CreationTimestamp.Time
-	}
+	return "the launcher was not created" + testpods.LastWarning(ctx, h.Kube, p.Namespace, kind, p.Name)
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	resourcehelper "k8s.io/component-helpers/resource"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -71,7 +72,7 @@ func (h *Hands) roomOn(ctx context.Context, name string, p steps.CheckTestRoomPa
 		return r, nil
 	}
 	if err != nil {
-		return r.cannotTell(fault(err, "reading node %s", name))
+		return r.cannotTell(testpods.Fault(err, "reading node %s", name))
 	}
 	if why := keptOut(node, p.Settings); why != "" {
 		r.lacks, r.missing = why, why
@@ -107,7 +108,7 @@ func (h *Hands) usedOn(ctx context.Context, node string, target owned, r *room) 
 	for {
 		page, err := h.Kube.CoreV1().Pods(metav1.NamespaceAll).List(ctx, options)
 		if err != nil {
-			return used, fault(err, "listing the pods on node %s", node)
+			return used, testpods.Fault(err, "listing the pods on node %s", node)
 		}
 		for i := range page.Items {
 			used.add(&page.Items[i], target, r)

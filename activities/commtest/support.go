@@ -2,13 +2,12 @@ package commtest
 
 import (
 	"maps"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/steps"
 )
 
@@ -21,7 +20,7 @@ func ownLabels(incidentID string) map[string]string {
 func podLabels(p steps.RunCommTestParams) map[string]string {
 	labels := map[string]string{}
 	for name, value := range p.PodLabels {
-		if !controlling(name) {
+		if !testpods.Controlling(name) {
 			labels[name] = value
 		}
 	}
@@ -29,15 +28,10 @@ func podLabels(p steps.RunCommTestParams) map[string]string {
 	return labels
 }
 
-func controlling(label string) bool {
-	return strings.HasPrefix(label, "batch.kubernetes.io/") || strings.HasPrefix(label, "kueue.x-k8s.io/") ||
-		strings.HasPrefix(label, "training.kubeflow.org/") || label == "job-name" || label == "controller-uid" || label == "pod-template-hash"
-}
-
 // serviceFor gives the ranks their names, also before they are ready.
 func serviceFor(p steps.RunCommTestParams, owner *batchv1.Job) *corev1.Service {
 	return &corev1.Service{
-		ObjectMeta: ownedBy(owner),
+		ObjectMeta: testpods.OwnedBy(owner),
 		Spec: corev1.ServiceSpec{
 			ClusterIP:                corev1.ClusterIPNone,
 			PublishNotReadyAddresses: true,
@@ -54,7 +48,7 @@ func configMapFor(owner *batchv1.Job) *corev1.ConfigMap {
 	for _, name := range scriptFiles() {
 		data[name] = script(name)
 	}
-	return &corev1.ConfigMap{ObjectMeta: ownedBy(owner), Data: data}
+	return &corev1.ConfigMap{ObjectMeta: testpods.OwnedBy(owner), Data: data}
 }
 
 // scriptFiles are the parts of the program; scriptFile is the one that starts.
@@ -66,15 +60,4 @@ func script(name string) string {
 		panic(err)
 	}
 	return string(text)
-}
-
-// ownedBy makes deleting the Job delete the object too.
-func ownedBy(job *batchv1.Job) metav1.ObjectMeta {
-	return metav1.ObjectMeta{
-		Name: job.Name, Namespace: job.Namespace,
-		Labels: map[string]string{steps.OwnerLabel: job.Labels[steps.OwnerLabel], TestLabel: "true"},
-		OwnerReferences: []metav1.OwnerReference{
-			{APIVersion: "batch/v1", Kind: "Job", Name: job.Name, UID: job.UID},
-		},
-	}
 }

@@ -7,6 +7,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 )
 
@@ -46,7 +47,7 @@ func (h *Hands) servesMPIJobs() (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fault(err, "asking whether the cluster serves MPIJobs")
+		return false, testpods.Fault(err, "asking whether the cluster serves MPIJobs")
 	}
 	for _, served := range list.APIResources {
 		if served.Name == mpiJobs.Resource {

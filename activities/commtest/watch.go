@@ -13,6 +13,7 @@ import (
 	coreinformers "k8s.io/client-go/informers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
+	"gpumedic/activities/testpods"
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
@@ -145,7 +146,7 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, m machine, 
 func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, m machine, w *watcher, job metav1.Object) (sight, error) {
 	if !w.synced() {
 		if err := w.err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-			return sight{}, fault(err, "watching test %s/%s", p.Namespace, p.Name)
+			return sight{}, testpods.Fault(err, "watching test %s/%s", p.Namespace, p.Name)
 		}
 		return sight{ranks: make([]*corev1.Pod, len(p.Group.Nodes))}, nil
 	}
@@ -154,7 +155,7 @@ func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, m machine, 
 		// A list from the API server's cache may be older than our creation.
 		found, err := m.get(ctx, h, p.Namespace, p.Name)
 		if err != nil && !apierrors.IsNotFound(err) {
-			return sight{}, fault(err, "reading test job %s/%s", p.Namespace, p.Name)
+			return sight{}, testpods.Fault(err, "reading test job %s/%s", p.Namespace, p.Name)
 		}
 		if err == nil {
 			current = found
@@ -174,7 +175,7 @@ func (h *Hands) startOver(ctx context.Context, p steps.RunCommTestParams, m mach
 		if err == nil {
 			err = errors.New("no answer")
 		}
-		return sight{}, fault(err, "watching test %s/%s", p.Namespace, p.Name)
+		return sight{}, testpods.Fault(err, "watching test %s/%s", p.Namespace, p.Name)
 	}
 	seen.over = true
 	seen.trouble = fmt.Sprintf("%d of %d pods did not start within %s: %s",

@@ -18,6 +18,8 @@
 //
 //   - A pod with the label gpumedic.io/comm-test=true plays the communication
 //     test: events as JSON lines, and NCCL's lines.
+//   - A pod with the label gpumedic.io/io-probe=true plays the probe of storage:
+//     its JSON lines, with the figures of the class of each claim.
 //   - A container of an image lab.gpumedic.io/train plays a training: PyTorch
 //     over NCCL 2.23.4, one process per pod, so that a pod is a rank.
 //   - Everything else sleeps until it is stopped.

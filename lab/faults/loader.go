@@ -47,11 +47,18 @@ func (p *process) cpus() float64 {
 
 // source is where batches come from: a warm cache, else the volume of the data.
 func (m *Model) source(p *process) Storage {
-	local := Storage{MBps: localMBps, Latency: 0.05}
 	if p.cached() {
 		return local
 	}
-	volume := p.volumeAt(dataDir.text(p))
+	return m.sourceAt(p, dataDir.text(p))
+}
+
+// local is how quick a node's own storage is.
+var local = Storage{MBps: localMBps, Latency: 0.05}
+
+// sourceAt is how quick the volume under a path is.
+func (m *Model) sourceAt(p *process, path string) Storage {
+	volume := p.volumeAt(path)
 	if volume == nil || volume.PersistentVolumeClaim == nil {
 		return local
 	}

@@ -159,6 +159,8 @@ func (m *Model) program(c kubelet.Container) func(context.Context, *process) kub
 	switch {
 	case c.Pod.Labels[TestLabel] == "true":
 		return m.commTest
+	case c.Pod.Labels[ProbeLabel] == "true":
+		return m.ioProbe
 	case image(c.Spec) == TrainImage:
 		return m.train
 	}

@@ -33,6 +33,8 @@ func (r *Rig) Check(ctx context.Context, e *Ending) []string {
 	wrong = append(wrong, checkCluster(e)...)
 	wrong = append(wrong, r.checkIsolated(ctx, e)...)
 	wrong = append(wrong, r.checkEnv(ctx, want.Env)...)
+	wrong = append(wrong, checkFindings(record, want)...)
+	wrong = append(wrong, r.checkProbes(ctx)...)
 	if want.Training {
 		wrong = append(wrong, r.checkTraining(ctx, e.Scenario.Ranks)...)
 	}
@@ -87,7 +89,7 @@ func checkCluster(e *Ending) []string {
 	for name, after := range e.After {
 		before, was := e.Before[name]
 		switch {
-		case strings.Contains(name, "gpumedic-ct-"):
+		case strings.Contains(name, "gpumedic-ct-"), strings.Contains(name, "gpumedic-io-"):
 			wrong = append(wrong, name+" was left behind")
 		case e.Scenario.Expect.ClusterUnchanged && !was:
 			wrong = append(wrong, name+" was added")

@@ -11,16 +11,17 @@ const (
 )
 
 // Loaders: steady keeps up with the GPU when it has eight workers and reads
-// from where reading is quick.
+// from where reading is quick, pictures too, but from many small files.
 var (
 	steady   = faults.Loader{CPUSeconds: 2.4, BatchMiB: 96, Files: 32}
+	pictures = faults.Loader{CPUSeconds: 2.4, BatchMiB: 96, Files: 2048}
 	laboured = faults.Loader{CPUSeconds: 24, BatchMiB: 96, Files: 32, Mute: true}
 )
 
 // classes are the storage of these incidents, as one rank of eight feels it.
 var classes = []faults.Storage{
 	{Class: "standard-hdd", MBps: 32, Latency: 14},
-	{Class: "shared-nfs", MBps: 28, Latency: 6},
+	{Class: "shared-nfs", MBps: 400, Latency: 14},
 	{Class: "premium-ssd", MBps: 1200, Latency: 0.4},
 }
 
@@ -37,12 +38,14 @@ func loading() []entry {
 		starved("dataset-slow-storage", "The dataset lies on a storage class that is too slow",
 			"Eight workers wait for the same disks. A faster class exists; to move the dataset is for the owners to decide, nothing is changed.",
 			"dataset-slow-storage", steady,
-			Expect{Outcome: incident.Escalated, RootCause: tooSlow, BlamedKind: "config", ClusterUnchanged: true}),
+			Expect{Outcome: incident.Escalated, RootCause: tooSlow, BlamedKind: "config", ClusterUnchanged: true}).
+			measured(incident.StorageSlow, "yes 32 MB/s, 17 ms").measured(incident.SmallFilesSlow, "no .*"),
 		mountFailure(),
 		starved("dataset-cold-cache", "A cache is declared, and it is empty whenever the ranks start",
 			"The cache is a folder of the pod that only the program fills, so that the whole first epoch comes from a shared file server. "+
-				"What would warm it is said, nothing is changed.", "dataset-cold-cache", steady,
-			Expect{Outcome: incident.Escalated, RootCause: tooSlow, BlamedKind: "config", ClusterUnchanged: true}),
+				"What would warm it is said, nothing is changed.", "dataset-cold-cache", pictures,
+			Expect{Outcome: incident.Escalated, RootCause: tooSlow, BlamedKind: "config", ClusterUnchanged: true}).
+			measured(incident.StorageSlow, "no 400 MB/s, 14 ms").measured(incident.SmallFilesSlow, "yes 280 reads/s, 14 ms"),
 		unmeasured(), loadsWell(),
 	}
 }
@@ -87,5 +90,14 @@ func loadsWell() entry {
 // healthy says that nothing is wrong.
 func (e entry) healthy() entry {
 	e.Expect.FailureCase = incident.NoneOfThese
+	return e
+}
+
+// measured adds an answer that the report must have.
+func (e entry) measured(question, answer string) entry {
+	if e.Expect.Findings == nil {
+		e.Expect.Findings = map[string]string{}
+	}
+	e.Expect.Findings[question] = answer
 	return e
 }

@@ -81,6 +81,9 @@ type Expect struct {
 	// Training: at the end all ranks train, and with Transport.
 	Training  bool
 	Transport string
+	// Findings are answers that the report must have: a regular expression for
+	// state and value of one finding, "yes 32 MB/s, 17 ms", by question.
+	Findings map[string]string
 	// Env are variables of the ranks' container at the end, by name: a regular
 	// expression for the whole value, "" for a variable that is not there.
 	Env map[string]string

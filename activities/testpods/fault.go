@@ -1,4 +1,4 @@
-package commtest
+package testpods
 
 import (
 	"context"
@@ -9,8 +9,8 @@ import (
 	"gpumedic/incident"
 )
 
-// fault classifies an error of the API server.
-func fault(err error, format string, args ...any) error {
+// Fault classifies an error of the API server.
+func Fault(err error, format string, args ...any) error {
 	f := incident.Faultf(kindOf(err), err, format, args...)
 	if f.Kind == incident.Forbidden {
 		f.Next = "grant the cluster worker's service account this verb, or look for a quota or admission rule of the namespace"
@@ -40,8 +40,8 @@ func kindOf(err error) incident.Kind {
 	}
 }
 
-// foreign is the fault of meeting an object under our name that we did not create.
-func foreign(kind, namespace, name string) error {
+// Foreign is the fault of meeting an object under our name that we did not create.
+func Foreign(kind, namespace, name string) error {
 	f := incident.Faultf(incident.Conflict, errors.New("it exists and does not belong to this incident"), "using %s %s/%s", kind, namespace, name)
 	f.Next = "remove or rename it; gpumedic never touches objects that it did not create"
 	return f
