@@ -76,7 +76,7 @@ func refusals(in Input) []string {
 // not in the target's namespace. Nodes are for outOfService to judge.
 func outOfBounds(plan incident.Plan) []string {
 	var reasons []string
-	for _, change := range plan.Changes {
+	for _, change := range plan.All() {
 		object := fmt.Sprintf("%s %s/%s", strings.ToLower(change.Kind), change.Namespace, change.Name)
 		switch {
 		case isNode(change) && plan.Remedy == isolateNode:
@@ -167,7 +167,7 @@ var causesOf = map[string][]string{
 
 // sealed says whether a plan is the one that its hash stands for.
 func sealed(plan incident.Plan) bool {
-	for _, change := range plan.Changes {
+	for _, change := range plan.All() {
 		for _, raw := range []json.RawMessage{change.Before, change.Manifest} {
 			if raw != nil && !json.Valid(raw) {
 				return false // no hash can be made of it

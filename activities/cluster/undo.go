@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +16,9 @@ import (
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
+
+// removal is how long an undo waits until what it deleted is gone.
+const removal = 30 * time.Second
 
 // undone is what became of one object.
 type undone struct {
@@ -33,7 +38,7 @@ func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (
 	if err != nil {
 		return steps.UndoChangeResult{}, err
 	}
-	for _, change := range slices.Backward(params.Plan.Changes) {
+	for _, change := range slices.Backward(params.Plan.All()) {
 		before, err := find(snapshot, change)
 		if err != nil {
 			return steps.UndoChangeResult{}, err
@@ -58,7 +63,7 @@ func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (
 func (h *Hands) undoOne(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (one undone, err error) {
 	for range writeTries {
 		switch change.Verb {
-		case verbCreate:
+		case verbCreate, verbRun:
 			one, err = h.undoCreate(ctx, operation, change)
 		case verbIsolate:
 			one, err = h.undoIsolate(ctx, operation, change, before)
@@ -77,7 +82,8 @@ func (h *Hands) undoOne(ctx context.Context, operation string, change incident.O
 }
 
 // undoCreate deletes the object that this operation created, unless its
-// content is no longer what we created.
+// content is no longer what we created. It waits a while until it is gone: a claim
+// goes once no pod has it any more.
 func (h *Hands) undoCreate(ctx context.Context, operation string, change incident.ObjectChange) (undone, error) {
 	live, err := h.liveObject(ctx, change)
 	if err != nil {
@@ -106,19 +112,39 @@ func (h *Hands) undoCreate(ctx context.Context, operation string, change inciden
 	if apierrors.IsNotFound(err) {
 		err = nil
 	}
+	if err == nil {
+		err = h.awaitRemoved(ctx, change, live)
+	}
 	return undone{restored: err == nil, whole: err == nil}, err
+}
+
+// awaitRemoved waits until a deleted object is gone, at most removal: whoever still
+// holds it keeps it from going, and the ranks must not wait for that.
+func (h *Hands) awaitRemoved(ctx context.Context, change incident.ObjectChange, was *unstructured.Unstructured) error {
+	for until := h.Now().Add(removal); h.Now().Before(until); {
+		live, err := h.liveObject(ctx, change)
+		if err != nil || live == nil || live.GetUID() != was.GetUID() {
+			return err
+		}
+		h.progress(ctx)
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // editedSince shows how an object differs from what its change created, apart
 // from status and metadata; "" when it does not. Fields that we did not send
-// and the server filled with defaults would count: manifests are complete.
+// and the server filled with defaults would count: manifests are complete, but for
+// those kinds whose controllers write into them.
 func editedSince(change incident.ObjectChange, live *unstructured.Unstructured) (string, error) {
 	var created map[string]any
 	if err := json.Unmarshal(change.Manifest, &created); err != nil {
 		return "", incident.Faultf(incident.Invalid, err, "reading the manifest of %s", nameOf(change))
 	}
 	ours, theirs := content(created), content(live.Object)
-	if sameValue(ours, theirs) {
+	if sameValue(ours, theirs) || written[change.Kind] && covers(plain(theirs), plain(ours)) {
 		return "", nil
 	}
 	diff, err := unifiedDiff(nameOf(change), ours, theirs)
@@ -126,6 +152,32 @@ func editedSince(change incident.ObjectChange, live *unstructured.Unstructured) 
 		return "", incident.Faultf(incident.Internal, err, "comparing %s", nameOf(change))
 	}
 	return diff, nil
+}
+
+// written are kinds into whose spec controllers and admission write: of these only
+// what we wrote is compared.
+var written = map[string]bool{"PersistentVolumeClaim": true, "Job": true}
+
+// covers says whether everything in ours stands in theirs too. Both are plain
+// values of JSON; elements of lists may be in another order, among others.
+func covers(theirs, ours any) bool {
+	switch ours := ours.(type) {
+	case map[string]any:
+		fields, ok := theirs.(map[string]any)
+		for key, value := range ours {
+			ok = ok && covers(fields[key], value)
+		}
+		return ok
+	case []any:
+		list, _ := theirs.([]any)
+		for _, value := range ours {
+			if !slices.ContainsFunc(list, func(their any) bool { return covers(their, value) }) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(theirs, ours)
 }
 
 // content is an object without its metadata and status.
