@@ -31,21 +31,38 @@ type undone struct {
 
 // UndoChange takes back what ApplyChange did under the same operation id, in
 // reverse order, and may be repeated: what was undone or never done counts as
-// complete. What somebody else edited since is left as it is and reported.
+// complete. What somebody else edited since is left as it is and reported, and then
+// what the plan had prepared is left too: it may be in use.
 func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (steps.UndoChangeResult, error) {
 	result := steps.UndoChangeResult{Complete: true}
 	snapshot, err := h.loadSnapshot(ctx, params.Snapshot)
 	if err != nil {
 		return steps.UndoChangeResult{}, err
 	}
-	for _, change := range slices.Backward(params.Plan.All()) {
+	if err := h.undoAll(ctx, params.OperationID, params.Plan.Changes, snapshot, &result); err != nil {
+		return steps.UndoChangeResult{}, err
+	}
+	if result.Complete {
+		err = h.undoAll(ctx, params.OperationID, params.Plan.Prepare, snapshot, &result)
+	} else {
+		for _, change := range params.Plan.Prepare {
+			result.Found = append(result.Found, nameOf(change)+" is left, since what was not put back may use it")
+		}
+	}
+	result.At = h.Now().UTC()
+	return result, err
+}
+
+// undoAll undoes changes in reverse order and adds to the result.
+func (h *Hands) undoAll(ctx context.Context, operation string, changes []incident.ObjectChange, snapshot incident.Snapshot, result *steps.UndoChangeResult) error {
+	for _, change := range slices.Backward(changes) {
 		before, err := find(snapshot, change)
 		if err != nil {
-			return steps.UndoChangeResult{}, err
+			return err
 		}
-		one, err := h.undoOne(ctx, params.OperationID, change, before)
+		one, err := h.undoOne(ctx, operation, change, before)
 		if err != nil {
-			return steps.UndoChangeResult{}, err
+			return err
 		}
 		result.Complete = result.Complete && one.whole
 		if one.restored {
@@ -56,8 +73,7 @@ func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (
 		}
 		h.progress(ctx)
 	}
-	result.At = h.Now().UTC()
-	return result, nil
+	return nil
 }
 
 func (h *Hands) undoOne(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (one undone, err error) {
