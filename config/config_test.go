@@ -19,7 +19,7 @@ func TestSampleIsTheDefaults(t *testing.T) {
 	want := config.Default()
 	// Empty collections of the sample stand for "none".
 	got.Incident.Approval.Approvers, got.Incident.CommTest.Resources, got.Incident.CommTest.Env = nil, nil, nil
-	got.Incident.CommTest.Networks, got.Prometheus.Matchers = nil, nil
+	got.Incident.CommTest.Networks, got.Prometheus.Matchers, got.Incident.Storage.Prices = nil, nil, nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("sample.yaml differs from Default() (-default +sample):\n%s", diff)
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -94,6 +95,9 @@ func (c *checker) settings(s incident.Settings) {
 	c.positive("incident.verify.deadline", s.Verify.Deadline)
 	c.positive("incident.verify.proof", s.Verify.Proof)
 	c.governor(s.Governor)
+	for _, class := range slices.Sorted(maps.Keys(s.Storage.Prices)) {
+		c.need(s.Storage.Prices[class] >= 0, "incident.storage.prices."+class, "must not be below 0")
+	}
 	c.need(len(s.Fabric.Interfaces) > 0, "incident.fabric.interfaces", "must name the pods' interface, usually eth0")
 }
 

@@ -83,6 +83,15 @@ func TestRefusals(t *testing.T) {
 			in.Plan.Changes[0].Namespace, in.Plan.Target.Namespace = "kube-system", "kube-system"
 			in.Plan = in.Plan.Seal()
 		}, "namespace kube-system is protected"},
+		"prepared by another remedy": {func(in *guard.Input) {
+			in.Plan.Prepare = []incident.ObjectChange{{Verb: "create", APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: "training", Name: "new"}}
+			in.Plan = in.Plan.Seal()
+		}, "the plan prepares persistentvolumeclaim training/new (create), which is not for the remedy"},
+		"prepared elsewhere": {func(in *guard.Input) {
+			in.Plan.Remedy = "faster-storage"
+			in.Plan.Prepare = []incident.ObjectChange{{Verb: "run", APIVersion: "batch/v1", Kind: "Job", Namespace: "prod", Name: "copy"}}
+			in.Plan = in.Plan.Seal()
+		}, "job prod/copy, outside of the target's namespace"},
 		"other namespace": {func(in *guard.Input) { in.Plan.Changes[0].Namespace = "prod"; in.Plan = in.Plan.Seal() }, "networkpolicy prod/allow, outside of the target's namespace"},
 		"unknown remedy":  {func(in *guard.Input) { in.Plan.Remedy = "reboot"; in.Plan = in.Plan.Seal() }, `what the remedy "reboot" rests on`},
 	} {

@@ -76,9 +76,11 @@ func refusals(in Input) []string {
 // not in the target's namespace. Nodes are for outOfService to judge.
 func outOfBounds(plan incident.Plan) []string {
 	var reasons []string
-	for _, change := range plan.Changes {
+	for i, change := range plan.All() {
 		object := fmt.Sprintf("%s %s/%s", strings.ToLower(change.Kind), change.Namespace, change.Name)
 		switch {
+		case i < len(plan.Prepare) && !mayPrepare(plan, change):
+			reasons = append(reasons, fmt.Sprintf("the plan prepares %s (%s), which is not for the remedy %s to do", object, change.Verb, plan.Remedy))
 		case isNode(change) && plan.Remedy == isolateNode:
 		case change.Verb == verbEvict && plan.Remedy != isolateNode && plan.Remedy != replaceRank:
 			reasons = append(reasons, fmt.Sprintf("the plan evicts %s, which is not for the remedy %s to do", object, plan.Remedy))
@@ -89,6 +91,12 @@ func outOfBounds(plan incident.Plan) []string {
 		}
 	}
 	return reasons
+}
+
+// mayPrepare: while the ranks run, only a claim is made and a job that copies to it.
+func mayPrepare(plan incident.Plan, change incident.ObjectChange) bool {
+	claim := change.Kind == "PersistentVolumeClaim" && change.Verb == "create"
+	return plan.Remedy == "faster-storage" && (claim || change.Kind == "Job" && change.Verb == "run")
 }
 
 // groundless refuses a remedy whose grounds were not seen. A ground that could
@@ -167,7 +175,7 @@ var causesOf = map[string][]string{
 
 // sealed says whether a plan is the one that its hash stands for.
 func sealed(plan incident.Plan) bool {
-	for _, change := range plan.Changes {
+	for _, change := range plan.All() {
 		for _, raw := range []json.RawMessage{change.Before, change.Manifest} {
 			if raw != nil && !json.Valid(raw) {
 				return false // no hash can be made of it

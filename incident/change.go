@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -30,6 +31,9 @@ type Plan struct {
 	// Diff is the unified diff between the live objects and what a
 	// server-side dry run says they would become.
 	Diff string `json:"diff"`
+	// Prepare is carried out in order before the ranks are stopped, and may take
+	// hours; none for most plans. The undo takes it back after Changes.
+	Prepare []ObjectChange `json:"prepare,omitempty"`
 	// Changes are applied in order.
 	Changes []ObjectChange `json:"changes"`
 	// Restart says that the ranks must be restarted for the change to work.
@@ -49,6 +53,9 @@ type Plan struct {
 	Isolation *Isolation `json:"isolation,omitempty"`
 	Hash      string     `json:"hash"`
 }
+
+// All is everything that the plan does, in order.
+func (p Plan) All() []ObjectChange { return slices.Concat(p.Prepare, p.Changes) }
 
 // Isolation is what must be known about nodes that are taken out of service.
 type Isolation struct {
@@ -81,7 +88,8 @@ type Domain struct {
 
 // ObjectChange is one object and what is to be done to it.
 type ObjectChange struct {
-	// Verb is "create" (the object must not exist, or be ours), "apply"
+	// Verb is "create" (the object must not exist, or be ours), "run" (a Job that is
+	// created in the same way, and must end well before anything follows), "apply"
 	// (server-side apply of only the fields in Manifest, without force), "replace"
 	// (the object is deleted under its UID and created again as in Manifest,
 	// because its kind does not let the fields be changed; the original is kept),

@@ -30,7 +30,7 @@ type Knob struct {
 	// value behind "=" or as the next one). Exactly one of the two is set.
 	Env string `json:"env,omitempty"`
 	Arg string `json:"arg,omitempty"`
-	// Type is "int" or "choice".
+	// Type is "int", "choice" or, of cache-dir alone, "path".
 	Type string `json:"type"`
 	// Min and Max bound an int, Step is its grid counted from Min; 0 = 1.
 	Min  int `json:"min,omitempty"`
@@ -41,4 +41,9 @@ type Knob struct {
 	// Constant names the role whose product with this one must stay as it is:
 	// micro-batch times accumulation. Both ints.
 	Constant string `json:"constant,omitempty"`
+	// Source of a path is the directory that holds the dataset, which the program
+	// only reads; "" = it is not declared. Size is how much it holds, as a quantity
+	// such as "800Gi"; "" = as much as its volume can.
+	Source string `json:"source,omitempty"`
+	Size   string `json:"size,omitempty"`
 }

@@ -17,6 +17,7 @@ type Settings struct {
 	Logs       LogSettings      `json:"logs" yaml:"logs"`
 	Verify     VerifySettings   `json:"verify" yaml:"verify"`
 	Governor   GovernorSettings `json:"governor,omitzero" yaml:"governor"`
+	Storage    StorageSettings  `json:"storage,omitzero" yaml:"storage"`
 	// Slack is the channel for incident messages; "" = no Slack.
 	SlackChannel string `json:"slack_channel" yaml:"slack_channel"`
 	// Build is the version of the front door that opened the incident.
@@ -143,4 +144,15 @@ type GovernorSettings struct {
 	// IsolatedFor is how long an isolated node counts when nobody says
 	// otherwise; one that bears the taint counts in any case.
 	IsolatedFor time.Duration `json:"isolated_for" yaml:"isolated_for"`
+}
+
+// StorageSettings are for remedies that copy a dataset. The zero value: prices are
+// not known, and copies run in the ranks' own image.
+type StorageSettings struct {
+	// Prices of storage classes for a GiB and month, in Currency; a class that is
+	// not listed has no known price.
+	Prices   map[string]float64 `json:"prices,omitempty" yaml:"prices"`
+	Currency string             `json:"currency,omitempty" yaml:"currency"`
+	// Image of containers that copy; it needs sh, find and cp. "" = the ranks' own.
+	Image string `json:"image,omitempty" yaml:"image"`
 }

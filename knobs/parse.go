@@ -2,6 +2,8 @@ package knobs
 
 import (
 	"fmt"
+	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +35,9 @@ func (p Problems) Error() string {
 // roles are those that remedies know.
 var roles = []string{incident.KnobMicroBatch, incident.KnobAccumulation, incident.KnobPrecision, incident.KnobWorkers,
 	incident.KnobPrefetch, incident.KnobCacheDir, incident.KnobImage}
+
+// amount is a quantity of Kubernetes as people write sizes.
+var amount = regexp.MustCompile(`^[1-9][0-9]*(\.[0-9]+)?([KMGTP]i|[kMGTP])?$`)
 
 // Parse reads a declaration strictly: unknown keys, doubled roles, bounds that
 // hold nothing and relations that lead nowhere are problems. The error is of
@@ -116,7 +121,8 @@ func (p *parser) knob(node *yaml.Node) incident.Knob {
 
 // field reads one key of a knob.
 func (p *parser) field(knob *incident.Knob, key, value *yaml.Node) {
-	texts := map[string]*string{"role": &knob.Role, "container": &knob.Container, "env": &knob.Env, "arg": &knob.Arg, "type": &knob.Type, "constant": &knob.Constant}
+	texts := map[string]*string{"role": &knob.Role, "container": &knob.Container, "env": &knob.Env, "arg": &knob.Arg, "type": &knob.Type, "constant": &knob.Constant,
+		"source": &knob.Source, "size": &knob.Size}
 	numbers := map[string]*int{"min": &knob.Min, "max": &knob.Max, "step": &knob.Step}
 	switch {
 	case texts[key.Value] != nil:
@@ -135,7 +141,7 @@ func (p *parser) field(knob *incident.Knob, key, value *yaml.Node) {
 	case key.Value == "choices":
 		p.choices(knob, value)
 	default:
-		p.wrong(key.Line, "unknown key %q; known are role, container, env, arg, type, min, max, step, choices, constant", key.Value)
+		p.wrong(key.Line, "unknown key %q; known are role, container, env, arg, type, min, max, step, choices, constant, source, size", key.Value)
 	}
 }
 
@@ -174,8 +180,33 @@ func (p *parser) whole(line int, knob incident.Knob, seen map[string]bool) {
 		p.number(line, knob, seen)
 	case "choice":
 		p.choice(line, knob, seen)
+	case "path":
 	default:
-		p.wrong(line, "type must be int or choice, not %q", knob.Type)
+		p.wrong(line, "type must be int, choice or path, not %q", knob.Type)
+	}
+	p.path(line, knob, seen)
+}
+
+// path checks what belongs to the one knob that is a directory.
+func (p *parser) path(line int, knob incident.Knob, seen map[string]bool) {
+	if (knob.Type == "path") != (knob.Role == incident.KnobCacheDir) {
+		p.wrong(line, "the role %s is of type path, and no other role is", incident.KnobCacheDir)
+	}
+	for _, key := range []string{"min", "max", "step", "choices", "constant"} {
+		if knob.Type == "path" && seen[key] {
+			p.wrong(line, "a path has no %s", key)
+		}
+	}
+	for _, key := range []string{"source", "size"} {
+		if knob.Type != "path" && seen[key] {
+			p.wrong(line, "only a path has a %s", key)
+		}
+	}
+	if knob.Source != "" && (!path.IsAbs(knob.Source) || path.Clean(knob.Source) != knob.Source || knob.Source == "/") {
+		p.wrong(line, "source must be an absolute path such as /data/images, without .. and a slash at its end")
+	}
+	if knob.Size != "" && !amount.MatchString(knob.Size) {
+		p.wrong(line, "size must be an amount such as 800Gi, not %q", knob.Size)
 	}
 }
 

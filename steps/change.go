@@ -8,6 +8,7 @@ import (
 
 // Names of the changing steps.
 const (
+	PrepareChange   = "prepare-change"
 	SuspendWorkload = "suspend-workload"
 	ApplyChange     = "apply-change"
 	ResumeWorkload  = "resume-workload"
@@ -32,6 +33,13 @@ const (
 	LargerGPU     = "move-to-larger-gpu" // node selector
 	CacheDataset  = "cache-dataset"      // an init container that warms a local cache, and its directory in the environment
 	FasterStorage = "faster-storage"     // new claim, copy job, switch
+)
+
+// CacheContainer is the name of the init container of CacheDataset; CopyLabel is
+// "true" on the pods that copy a claim for FasterStorage.
+const (
+	CacheContainer = "gpumedic-cache-dataset"
+	CopyLabel      = "gpumedic.io/copy"
 )
 
 // TemplateRemedies are those that change the pod template.
@@ -76,7 +84,7 @@ type WorkloadResult struct {
 	Already bool `json:"already,omitempty"`
 }
 
-// ApplyChangeParams applies a plan under an operation id that is stable over
+// ApplyChangeParams applies a plan, or prepares it, under an operation id that is stable over
 // attempts, resets and restarts.
 type ApplyChangeParams struct {
 	Incident    string               `json:"incident"`

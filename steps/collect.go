@@ -84,6 +84,8 @@ type PlanRemedyParams struct {
 	// Wanted is the proof that remedies of the pod template must bring; zero =
 	// any progress of every rank.
 	Wanted incident.Wanted `json:"wanted,omitzero"`
+	// Storage is for remedies that copy a dataset.
+	Storage incident.StorageSettings `json:"storage,omitzero"`
 }
 
 // PlanRemedyResult is a plan, or the reason why there is none. A plan that

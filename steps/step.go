@@ -22,6 +22,7 @@ const (
 	Quick  Intent = "quick"  // a few reads; seconds
 	Bulk   Intent = "bulk"   // reads or stores much; minutes, heartbeats
 	Await  Intent = "await"  // watches something until a deadline; heartbeats
+	Carry  Intent = "carry"  // waits for much data to be copied; hours, heartbeats
 	Mutate Intent = "mutate" // changes the world; idempotent, few attempts
 	Revert Intent = "revert" // undoes a change; as long as it takes
 	Tell   Intent = "tell"   // speaks to people; gives up after a while
@@ -69,6 +70,7 @@ func All() []Step {
 		{Name: PlanRemedy, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "makes a remedy concrete by server-side dry run: exact diff, cost, hash"},
 		{Name: AcquireLease, Kind: Collect, Intent: Quick, Undo: ReleaseLease, Hand: "governor", Doc: "asks the cluster's governor for leave to change a target or nodes, within the budget of all incidents"},
 		{Name: TakeSnapshot, Kind: Collect, Intent: Quick, Hand: "cluster", Doc: "stores the fields that a plan touches, as they are"},
+		{Name: PrepareChange, Kind: Alter, Intent: Carry, Mutates: true, Undo: UndoChange, Hand: "cluster", Doc: "creates what a plan needs before the ranks are stopped, and waits until a copy job has ended well"},
 		{Name: SuspendWorkload, Kind: Alter, Intent: Mutate, Mutates: true, Undo: ResumeWorkload, Hand: "cluster", Doc: "stops the ranks through what owns them and waits until they are gone"},
 		{Name: ApplyChange, Kind: Alter, Intent: Mutate, Mutates: true, Undo: UndoChange, Hand: "cluster", Doc: "applies a plan's changes once, under its operation id"},
 		{Name: ResumeWorkload, Kind: Alter, Intent: Revert, Mutates: true, Undo: SuspendWorkload, Hand: "cluster", Doc: "lets the owner start the ranks again"},

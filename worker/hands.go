@@ -181,6 +181,7 @@ func (h *hands) byStep() map[string]any {
 		steps.TakeSnapshot:    h.cluster.TakeSnapshot,
 		steps.SuspendWorkload: h.cluster.SuspendWorkload,
 		steps.ResumeWorkload:  h.cluster.ResumeWorkload,
+		steps.PrepareChange:   h.cluster.PrepareChange,
 		steps.ApplyChange:     h.cluster.ApplyChange,
 		steps.UndoChange:      h.cluster.UndoChange,
 		steps.PlanCommTest:    h.commtest.PlanCommTest,

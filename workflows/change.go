@@ -18,8 +18,8 @@ type saga struct {
 	snapshot incident.EvidenceRef
 	// at is the change's place in the record.
 	at int
-	// stopped and applied are set before their steps are begun.
-	stopped, applied bool
+	// prepared, stopped and applied are set before their steps are begun.
+	prepared, stopped, applied bool
 	// leased is set before the lease is asked for.
 	leased bool
 }
@@ -79,9 +79,35 @@ func (g *saga) snapshotFirst(ctx workflow.Context) (ok, void bool) {
 	return true, false
 }
 
+// prepare does what the change needs while the ranks still run; it may take hours.
+func (g *saga) prepare(ctx workflow.Context) error {
+	if len(g.plan.Prepare) == 0 {
+		return nil
+	}
+	s := g.story
+	g.prepared = true
+	result, err := call[steps.ApplyChangeResult](ctx, steps.PrepareChange, g.params())
+	if err != nil {
+		g.record().Note = "could not be prepared: " + plain(err)
+		return fmt.Errorf("preparing the change: %w", err)
+	}
+	s.note(ctx, "change", "prepared %s while the ranks run (%d objects, %d of an earlier attempt)", g.plan.Remedy, result.Applied, result.Already)
+	return nil
+}
+
+func (g *saga) params() steps.ApplyChangeParams {
+	s := g.story
+	return steps.ApplyChangeParams{
+		Incident: s.record.IncidentID, OperationID: s.operationID(g.plan.Remedy), Plan: g.plan, Snapshot: g.snapshot,
+	}
+}
+
 // apply stops the ranks where the plan asks for it and applies the change.
 func (g *saga) apply(ctx workflow.Context) error {
 	s := g.story
+	if err := g.prepare(ctx); err != nil {
+		return err
+	}
 	if g.plan.Restart {
 		g.stopped = true
 		if _, err := call[steps.WorkloadResult](ctx, steps.SuspendWorkload, g.workload()); err != nil {
@@ -91,9 +117,7 @@ func (g *saga) apply(ctx workflow.Context) error {
 		s.record.GPUHoursLost += g.plan.GPUHoursLost
 	}
 	g.applied = true
-	result, err := call[steps.ApplyChangeResult](ctx, steps.ApplyChange, steps.ApplyChangeParams{
-		Incident: s.record.IncidentID, OperationID: s.operationID(g.plan.Remedy), Plan: g.plan, Snapshot: g.snapshot,
-	})
+	result, err := call[steps.ApplyChangeResult](ctx, steps.ApplyChange, g.params())
 	if err != nil {
 		return fmt.Errorf("applying the change: %w", err)
 	}
@@ -186,10 +210,10 @@ func (g *saga) undo(ctx workflow.Context) {
 	s.state = "undoing"
 	s.speaker.card(last, s.card("Undoing: the change did not help."))
 	defer s.stage(last, "undo")()
-	if g.applied {
+	if g.applied || g.prepared {
 		g.putBack(last)
 	}
-	if g.stopped || g.needsStop() {
+	if g.stopped || g.applied && g.needsStop() {
 		if _, err := call[steps.WorkloadResult](last, steps.ResumeWorkload, g.workload()); err != nil {
 			s.trouble(last, "starting the ranks after the undo", err)
 			g.notUndone("the ranks could not be started again: " + plain(err))
@@ -198,11 +222,11 @@ func (g *saga) undo(ctx workflow.Context) {
 	s.speaker.storyLines(last, "undone", nil, "Undone: "+g.record().Remedy+". "+g.record().Note)
 }
 
-// putBack undoes the applied change. Fields of a pod template can be put back
+// putBack undoes the applied change, and what prepared it. Fields of a pod template can be put back
 // only while the ranks are stopped.
 func (g *saga) putBack(ctx workflow.Context) {
 	s := g.story
-	if g.needsStop() {
+	if g.applied && g.needsStop() {
 		if _, err := call[steps.WorkloadResult](ctx, steps.SuspendWorkload, g.workload()); err != nil {
 			s.trouble(ctx, "stopping the ranks for the undo", err)
 		}

@@ -26,6 +26,8 @@ func optionsFor(intent steps.Intent) workflow.ActivityOptions {
 		return bounded(10*time.Minute, 30*time.Minute, 10*time.Second)
 	case steps.Await:
 		return bounded(time.Hour, 2*time.Hour, 10*time.Second)
+	case steps.Carry: // a day for the copy itself, and time to notice its end
+		return bounded(25*time.Hour, 26*time.Hour, time.Minute)
 	case steps.Mutate:
 		return bounded(5*time.Minute, 20*time.Minute, 5*time.Second)
 	case steps.Revert:

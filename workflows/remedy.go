@@ -89,6 +89,9 @@ func (s *story) planParams(remedy runbooks.Remedy) steps.PlanRemedyParams {
 // proof that people agree to with the plan.
 func (s *story) tellTemplate(params *steps.PlanRemedyParams) {
 	params.Cause, params.Wanted, params.Framework = s.cause().RootCause, s.proof(), s.framework()
+	if params.Remedy == steps.CacheDataset || params.Remedy == steps.FasterStorage {
+		params.Storage = s.in.Settings.Storage
+	}
 	if params.Cause == inputCause {
 		params.Roles = []string{incident.KnobWorkers, incident.KnobPrefetch}
 	}
@@ -142,9 +145,17 @@ func (s *story) told(plan incident.Plan, decision incident.Decision) string {
 func (s *story) noneLeft(advice string) {
 	for _, change := range s.record.Changes {
 		if change.Undone {
-			s.end(incident.RolledBack, fmt.Sprintf("%s was applied, did not help and was undone.", change.Remedy), advice)
+			s.end(incident.RolledBack, change.Remedy+" "+becameOf(change), advice)
 			return
 		}
 	}
 	s.end(incident.Escalated, fmt.Sprintf("Cause: %s, but no remedy could be carried out; nothing was changed.", s.record.RootCause), advice)
+}
+
+// becameOf says how far a change came that was undone.
+func becameOf(change incident.Change) string {
+	if change.AppliedAt.IsZero() && change.Note != "" {
+		return change.Note + ". What had been done was undone."
+	}
+	return "was applied, did not help and was undone."
 }

@@ -37,6 +37,7 @@ type world struct {
 	resume   func(steps.WorkloadParams) (steps.WorkloadResult, error)
 	plan     func(steps.PlanRemedyParams) (steps.PlanRemedyResult, error)
 	snapshot func(steps.TakeSnapshotParams) (steps.TakeSnapshotResult, error)
+	prepare  func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error)
 	apply    func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error)
 	await    func(steps.AwaitRanksParams) (steps.AwaitRanksResult, error)
 	lease    func(steps.LeaseParams) (steps.LeaseResult, error)
@@ -83,6 +84,7 @@ func newWorld() *world {
 	w.apply = func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error) {
 		return steps.ApplyChangeResult{Applied: 1, At: start}, nil
 	}
+	w.prepare = w.apply
 	w.await = func(steps.AwaitRanksParams) (steps.AwaitRanksResult, error) {
 		return steps.AwaitRanksResult{Good: incident.Yes, Why: "all ranks train over IB"}, nil
 	}
@@ -196,6 +198,7 @@ func (w *world) register(env registry) {
 	play(w, env, steps.RunCommTest, func() func(steps.RunCommTestParams) (steps.RunCommTestResult, error) { return w.commTest })
 	play(w, env, steps.PlanRemedy, func() func(steps.PlanRemedyParams) (steps.PlanRemedyResult, error) { return w.plan })
 	play(w, env, steps.TakeSnapshot, func() func(steps.TakeSnapshotParams) (steps.TakeSnapshotResult, error) { return w.snapshot })
+	play(w, env, steps.PrepareChange, func() func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error) { return w.prepare })
 	play(w, env, steps.ApplyChange, func() func(steps.ApplyChangeParams) (steps.ApplyChangeResult, error) { return w.apply })
 	play(w, env, steps.AwaitRanks, func() func(steps.AwaitRanksParams) (steps.AwaitRanksResult, error) { return w.await })
 	play(w, env, steps.AcquireLease, func() func(steps.LeaseParams) (steps.LeaseResult, error) { return w.lease })

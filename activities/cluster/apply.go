@@ -61,6 +61,8 @@ func (h *Hands) applyOne(ctx context.Context, operation string, change incident.
 		switch change.Verb {
 		case verbCreate:
 			already, err = h.create(ctx, operation, change)
+		case verbRun:
+			already, err = h.run(ctx, operation, change)
 		case verbApply:
 			already, err = h.applyFields(ctx, operation, change)
 		case verbIsolate:

@@ -76,7 +76,7 @@ func TestCheckLoadingCache(t *testing.T) {
 		"a path that only begins so": {pod: both(nfs, withEnv("HF_HOME", "/database")), want: expect{incident.No, "", "/database", []string{"own layer"}}},
 		"the nearest mount":          {pod: both(nfs, mounted("/data/cache", "c", corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}), withEnv("HF_HOME", "/data/cache/x")), want: expect{incident.No, "", "/data/cache/x", []string{"emptyDir c"}}},
 		"a local disk for a cache":   {pod: both(onClaim("data"), withEnv("HF_HOME", "/data/hf")), more: local, want: expect{incident.No, "", "/data/hf", []string{"local volume pv-data"}}},
-		"a knob":                     {pod: both(scratch, knob("[{role: cache-dir, arg: --cache, type: choice, choices: [/data/c, /scratch/c]}]"), withArgs("--cache", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"knob --cache"}}},
+		"a knob":                     {pod: both(scratch, knob("[{role: cache-dir, arg: --cache, type: path}]"), withArgs("--cache", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"knob --cache"}}},
 		"the datasets' own first":    {pod: both(nfs, scratch, withEnv("HF_HOME", "/scratch", "HF_DATASETS_CACHE", "/data/sets")), want: expect{incident.Yes, "", "/data/sets", []string{"HF_DATASETS_CACHE"}}},
 		"a script's own":             {pod: both(nfs, scratch, withEnv("CACHE_DIR", "/scratch/c")), want: expect{incident.No, "", "/scratch/c", []string{"CACHE_DIR"}}},
 		"from a secret": {pod: envValueFrom("HF_HOME", corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "k"}}}),

@@ -63,26 +63,18 @@ func (h *Hands) planners() map[string]planner {
 		steps.RaiseMemory:         {complete: h.planMemory, template: true},
 		steps.RaiseShm:            {complete: h.planShm, template: true},
 		steps.LargerGPU:           {complete: h.planLargerGPU, template: true},
+		steps.CacheDataset:        {complete: h.planCache, template: true},
+		steps.FasterStorage:       {complete: h.planStorage, template: true},
 	}
 }
 
 // Remedies names everything that can be planned, in alphabetical order.
 func (h *Hands) Remedies() []string { return slices.Sorted(maps.Keys(h.planners())) }
 
-// notYet are remedies that runbooks may name and that only a person can carry out
-// so far, with what is to be done.
-var notYet = map[string]string{
-	steps.CacheDataset:  "gpumedic does not add init containers yet: add one that copies the dataset to a local disk, and point the cache directory there",
-	steps.FasterStorage: "gpumedic does not move volumes yet: make a claim of the faster class, copy the dataset with a job, and switch the workload to it",
-}
-
 // PlanRemedy makes a remedy concrete. It changes nothing: all writes are dry
 // runs. A remedy that cannot be carried out is a result with WhyNot; an error
 // is a cluster that could not be asked, or a remedy that is not known.
 func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (steps.PlanRemedyResult, error) {
-	if why, later := notYet[params.Remedy]; later {
-		return steps.PlanRemedyResult{WhyNot: why}, nil
-	}
 	how, known := h.planners()[params.Remedy]
 	if !known {
 		fault := incident.Faultf(incident.Unsupported, nil, "planning remedy %q: it is not known", params.Remedy)

@@ -14,7 +14,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"gpumedic/activities/cluster/netpol"
@@ -184,7 +183,7 @@ func (d *draft) testPods(seen traffic) []netpol.Pod {
 // dryCreate asks the API server what it would make of the policy, and fills
 // the plan from its answer.
 func (h *Hands) dryCreate(ctx context.Context, d *draft, policy *networkingv1.NetworkPolicy) error {
-	manifest, err := manifestOf(policy)
+	manifest, err := plainManifest(policy)
 	if err != nil {
 		return incident.Faultf(incident.Internal, err, "encoding networkpolicy %s", policy.Name)
 	}
@@ -217,17 +216,4 @@ func (h *Hands) dryCreate(ctx context.Context, d *draft, policy *networkingv1.Ne
 	d.plan.Summary = "Create NetworkPolicy " + policy.Name + " so that the pods of " + strings.Join(d.workload.JobNames, ", ") +
 		" and of its communication test reach each other over TCP, " + d.priceWords() + "."
 	return nil
-}
-
-// manifestOf is an object as the map that is sent, without the empty fields
-// that Go's types write.
-func manifestOf(policy *networkingv1.NetworkPolicy) (map[string]any, error) {
-	manifest, err := runtime.DefaultUnstructuredConverter.ToUnstructured(policy)
-	if err != nil {
-		return nil, err
-	}
-	metadata, _ := manifest["metadata"].(map[string]any)
-	delete(metadata, "creationTimestamp")
-	delete(manifest, "status")
-	return manifest, nil
 }

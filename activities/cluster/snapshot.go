@@ -21,8 +21,14 @@ const maxSnapshot = 16 << 20
 // Verbs of a change.
 const (
 	verbCreate = "create"
+	verbRun    = "run"
 	verbApply  = "apply"
 )
+
+// creates says whether a change makes an object that was not there.
+func creates(change incident.ObjectChange) bool {
+	return change.Verb == verbCreate || change.Verb == verbRun
+}
 
 // TakeSnapshot keeps the fields that a plan touches, and the whole objects
 // beside them, as evidence. It changes nothing and may be repeated. Changed
@@ -38,7 +44,7 @@ func (h *Hands) TakeSnapshot(ctx context.Context, params steps.TakeSnapshotParam
 		why = append(why, changed)
 	}
 	snapshot := incident.Snapshot{TakenAt: h.Now().UTC()}
-	for _, change := range params.Plan.Changes {
+	for _, change := range params.Plan.All() {
 		live, err := h.liveObject(ctx, change)
 		if err != nil {
 			return result, err
@@ -83,13 +89,13 @@ func (h *Hands) liveObject(ctx context.Context, change incident.ObjectChange) (*
 func snapshotOf(change incident.ObjectChange, live *unstructured.Unstructured) (incident.ObjectSnapshot, string, error) {
 	kept := incident.ObjectSnapshot{APIVersion: change.APIVersion, Kind: change.Kind, Namespace: change.Namespace, Name: change.Name}
 	if live == nil {
-		if change.Verb != verbCreate {
+		if !creates(change) {
 			return kept, nameOf(change) + " is gone", nil
 		}
 		return kept, "", nil
 	}
 	kept.Existed, kept.UID = true, string(live.GetUID())
-	if change.Verb == verbCreate {
+	if creates(change) {
 		return kept, nameOf(change) + " exists already", nil
 	}
 	now, err := readFields(live.Object, change.Fields)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -14,6 +16,9 @@ import (
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
+
+// removal is how long an undo waits until what it deleted is gone.
+const removal = 30 * time.Second
 
 // undone is what became of one object.
 type undone struct {
@@ -26,21 +31,38 @@ type undone struct {
 
 // UndoChange takes back what ApplyChange did under the same operation id, in
 // reverse order, and may be repeated: what was undone or never done counts as
-// complete. What somebody else edited since is left as it is and reported.
+// complete. What somebody else edited since is left as it is and reported, and then
+// what the plan had prepared is left too: it may be in use.
 func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (steps.UndoChangeResult, error) {
 	result := steps.UndoChangeResult{Complete: true}
 	snapshot, err := h.loadSnapshot(ctx, params.Snapshot)
 	if err != nil {
 		return steps.UndoChangeResult{}, err
 	}
-	for _, change := range slices.Backward(params.Plan.Changes) {
+	if err := h.undoAll(ctx, params.OperationID, params.Plan.Changes, snapshot, &result); err != nil {
+		return steps.UndoChangeResult{}, err
+	}
+	if result.Complete {
+		err = h.undoAll(ctx, params.OperationID, params.Plan.Prepare, snapshot, &result)
+	} else {
+		for _, change := range params.Plan.Prepare {
+			result.Found = append(result.Found, nameOf(change)+" is left, since what was not put back may use it")
+		}
+	}
+	result.At = h.Now().UTC()
+	return result, err
+}
+
+// undoAll undoes changes in reverse order and adds to the result.
+func (h *Hands) undoAll(ctx context.Context, operation string, changes []incident.ObjectChange, snapshot incident.Snapshot, result *steps.UndoChangeResult) error {
+	for _, change := range slices.Backward(changes) {
 		before, err := find(snapshot, change)
 		if err != nil {
-			return steps.UndoChangeResult{}, err
+			return err
 		}
-		one, err := h.undoOne(ctx, params.OperationID, change, before)
+		one, err := h.undoOne(ctx, operation, change, before)
 		if err != nil {
-			return steps.UndoChangeResult{}, err
+			return err
 		}
 		result.Complete = result.Complete && one.whole
 		if one.restored {
@@ -51,14 +73,13 @@ func (h *Hands) UndoChange(ctx context.Context, params steps.UndoChangeParams) (
 		}
 		h.progress(ctx)
 	}
-	result.At = h.Now().UTC()
-	return result, nil
+	return nil
 }
 
 func (h *Hands) undoOne(ctx context.Context, operation string, change incident.ObjectChange, before incident.ObjectSnapshot) (one undone, err error) {
 	for range writeTries {
 		switch change.Verb {
-		case verbCreate:
+		case verbCreate, verbRun:
 			one, err = h.undoCreate(ctx, operation, change)
 		case verbIsolate:
 			one, err = h.undoIsolate(ctx, operation, change, before)
@@ -77,7 +98,8 @@ func (h *Hands) undoOne(ctx context.Context, operation string, change incident.O
 }
 
 // undoCreate deletes the object that this operation created, unless its
-// content is no longer what we created.
+// content is no longer what we created. It waits a while until it is gone: a claim
+// goes once no pod has it any more.
 func (h *Hands) undoCreate(ctx context.Context, operation string, change incident.ObjectChange) (undone, error) {
 	live, err := h.liveObject(ctx, change)
 	if err != nil {
@@ -106,19 +128,39 @@ func (h *Hands) undoCreate(ctx context.Context, operation string, change inciden
 	if apierrors.IsNotFound(err) {
 		err = nil
 	}
+	if err == nil {
+		err = h.awaitRemoved(ctx, change, live)
+	}
 	return undone{restored: err == nil, whole: err == nil}, err
+}
+
+// awaitRemoved waits until a deleted object is gone, at most removal: whoever still
+// holds it keeps it from going, and the ranks must not wait for that.
+func (h *Hands) awaitRemoved(ctx context.Context, change incident.ObjectChange, was *unstructured.Unstructured) error {
+	for until := h.Now().Add(removal); h.Now().Before(until); {
+		live, err := h.liveObject(ctx, change)
+		if err != nil || live == nil || live.GetUID() != was.GetUID() {
+			return err
+		}
+		h.progress(ctx)
+		if err := wait(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // editedSince shows how an object differs from what its change created, apart
 // from status and metadata; "" when it does not. Fields that we did not send
-// and the server filled with defaults would count: manifests are complete.
+// and the server filled with defaults would count: manifests are complete, but for
+// those kinds whose controllers write into them.
 func editedSince(change incident.ObjectChange, live *unstructured.Unstructured) (string, error) {
 	var created map[string]any
 	if err := json.Unmarshal(change.Manifest, &created); err != nil {
 		return "", incident.Faultf(incident.Invalid, err, "reading the manifest of %s", nameOf(change))
 	}
 	ours, theirs := content(created), content(live.Object)
-	if sameValue(ours, theirs) {
+	if sameValue(ours, theirs) || written[change.Kind] && covers(plain(theirs), plain(ours)) {
 		return "", nil
 	}
 	diff, err := unifiedDiff(nameOf(change), ours, theirs)
@@ -126,6 +168,32 @@ func editedSince(change incident.ObjectChange, live *unstructured.Unstructured) 
 		return "", incident.Faultf(incident.Internal, err, "comparing %s", nameOf(change))
 	}
 	return diff, nil
+}
+
+// written are kinds into whose spec controllers and admission write: of these only
+// what we wrote is compared.
+var written = map[string]bool{"PersistentVolumeClaim": true, "Job": true}
+
+// covers says whether everything in ours stands in theirs too. Both are plain
+// values of JSON; elements of lists may be in another order, among others.
+func covers(theirs, ours any) bool {
+	switch ours := ours.(type) {
+	case map[string]any:
+		fields, ok := theirs.(map[string]any)
+		for key, value := range ours {
+			ok = ok && covers(fields[key], value)
+		}
+		return ok
+	case []any:
+		list, _ := theirs.([]any)
+		for _, value := range ours {
+			if !slices.ContainsFunc(list, func(their any) bool { return covers(their, value) }) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(theirs, ours)
 }
 
 // content is an object without its metadata and status.

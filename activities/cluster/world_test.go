@@ -154,7 +154,7 @@ func testMapper() (meta.RESTMapper, map[schema.GroupVersionResource]string) {
 		plural, _ := meta.UnsafeGuessKindToResource(kind)
 		lists[plural] = kind.Kind + "List"
 	}
-	for _, kind := range []string{"Pod", "Service", "ConfigMap", "Event"} {
+	for _, kind := range []string{"Pod", "Service", "ConfigMap", "Event", "PersistentVolumeClaim"} {
 		add(schema.GroupVersionKind{Version: "v1", Kind: kind}, meta.RESTScopeNamespace)
 	}
 	add(schema.GroupVersionKind{Version: "v1", Kind: "Node"}, meta.RESTScopeRoot)

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"gpumedic/lab/kubelet"
+	"gpumedic/steps"
 )
 
 const (
@@ -161,6 +162,8 @@ func (m *Model) program(c kubelet.Container) func(context.Context, *process) kub
 		return m.commTest
 	case c.Pod.Labels[ProbeLabel] == "true":
 		return m.ioProbe
+	case c.Pod.Labels[steps.CopyLabel] == "true" || c.Spec.Name == steps.CacheContainer:
+		return m.copies
 	case image(c.Spec) == TrainImage:
 		return m.train
 	}

@@ -13,12 +13,14 @@ type Script struct {
 	LeafUplinks []string    `json:"leaf_uplinks,omitempty"`
 	Links       []Link      `json:"links,omitempty"`
 	// Trainings are what programs need, Tenants who else holds memory of GPUs,
-	// Storage how fast classes are, and BrokenClaims the claims, by name, whose
-	// volumes cannot be mounted.
-	Trainings    []Training `json:"trainings,omitempty"`
-	Tenants      []Tenant   `json:"tenants,omitempty"`
-	Storage      []Storage  `json:"storage,omitempty"`
-	BrokenClaims []string   `json:"broken_claims,omitempty"`
+	// Storage how fast classes are, BrokenClaims the claims, by name, whose
+	// volumes cannot be mounted, and UnreadableClaims those of which a file cannot be
+	// read, so that no copy of them gets to its end.
+	Trainings        []Training `json:"trainings,omitempty"`
+	Tenants          []Tenant   `json:"tenants,omitempty"`
+	Storage          []Storage  `json:"storage,omitempty"`
+	BrokenClaims     []string   `json:"broken_claims,omitempty"`
+	UnreadableClaims []string   `json:"unreadable_claims,omitempty"`
 }
 
 // Death makes one rank of a training outgrow its memory limit: it is killed

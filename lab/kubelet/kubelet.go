@@ -91,7 +91,7 @@ func Start(ctx context.Context, opts Options) (*Kubelet, error) {
 		return nil, err
 	}
 	k.events.StartRecordingToSink(newSink(client))
-	for _, step := range []func(context.Context) error{k.register, k.watch, k.schedulable} {
+	for _, step := range []func(context.Context) error{k.register, k.watch, k.provision, k.schedulable} {
 		if err := step(ctx); err != nil {
 			k.Stop()
 			return nil, err

@@ -68,7 +68,9 @@ func (t Topology) node(n int, port int32) *corev1.Node {
 		corev1.ResourceCPU:    resource.MustParse("192"),
 		corev1.ResourceMemory: resource.MustParse("2Ti"),
 		corev1.ResourcePods:   resource.MustParse("110"),
-		"nvidia.com/gpu":      *resource.NewQuantity(int64(t.GPUs), resource.DecimalSI),
+		// Local disks, as on machines with eight NVMe drives.
+		corev1.ResourceEphemeralStorage: resource.MustParse("7Ti"),
+		"nvidia.com/gpu":                *resource.NewQuantity(int64(t.GPUs), resource.DecimalSI),
 	}
 	if t.RDMA != "" {
 		capacity[corev1.ResourceName(t.RDMA)] = *resource.NewQuantity(int64(t.HCAs), resource.DecimalSI)

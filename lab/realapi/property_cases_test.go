@@ -65,6 +65,19 @@ var propertyCases = []propertyCase{
 			params.Findings = []incident.Finding{{ID: incident.LargerGPUFree, State: incident.Yes, Value: "NVIDIA-H200"}}
 		},
 		meddle: anew(func(job *batchv1.Job) { job.Spec.Template.Spec.NodeSelector["nvidia.com/gpu.product"] = "NVIDIA-B200" })},
+	{remedy: steps.CacheDataset, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+		object: func(random *rand.Rand, job *batchv1.Job) { coldCache(random, job) },
+		meddle: anew(func(job *batchv1.Job) { job.Spec.Template.Spec.InitContainers[0].Args = []string{"theirs"} })},
+	{remedy: steps.FasterStorage, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true, prepares: true,
+		object: func(random *rand.Rand, job *batchv1.Job) { onSlowClaim(random, job) },
+		state:  func(p *trial, state map[string]any) { p.claimsAndCopies(state) },
+		meddle: anew(func(job *batchv1.Job) {
+			volumeNamed(job, "dataset").PersistentVolumeClaim.ClaimName = "corpus-of-theirs"
+		})},
+	{remedy: steps.FasterStorage, doing: steps.PrepareChange, undoing: steps.UndoChange,
+		object: func(random *rand.Rand, job *batchv1.Job) { onSlowClaim(random, job) },
+		state:  func(p *trial, state map[string]any) { p.claimsAndCopies(state) },
+		meddle: func(p *trial) { p.editPrepared() }},
 	{remedy: steps.RestoreRDMAResource, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
 		meddle: func(p *trial) {
 			p.patchJob(p.name, `{"spec":{"template":{"spec":{"containers":[{"name":"trainer","resources":{"limits":{"`+rdmaResource+`":"3"},"requests":{"`+rdmaResource+`":"3"}}}]}}}}`)

@@ -33,8 +33,9 @@ type propertyCase struct {
 	params func(p *trial, params *steps.PlanRemedyParams)
 	// steps are those that do and undo it.
 	doing, undoing string
-	// stops: the ranks are stopped before it, as the workflow does.
-	stops bool
+	// stops: the ranks are stopped before it, as the workflow does. prepares: what
+	// the plan prepares is prepared before that.
+	stops, prepares bool
 	// object makes a starting object one that the remedy fits.
 	object func(random *rand.Rand, job *batchv1.Job)
 	// meddle is somebody else's edit of what the change touches; nil when
@@ -85,13 +86,14 @@ func TestProperty(t *testing.T) {
 	}
 	t.Logf("PROPERTY_SEED=%d", seed)
 	for i, c := range propertyCases {
-		t.Run(c.remedy, func(t *testing.T) {
+		t.Run(c.remedy+" by "+c.doing, func(t *testing.T) {
 			t.Parallel()
 			p := &trial{world: newWorld(t), propertyCase: c, random: rand.New(rand.NewPCG(seed, uint64(i)))}
 			ctx, cancel := context.WithTimeout(context.Background(), 8*time.Minute)
 			t.Cleanup(cancel)
 			p.ctx = ctx
 			p.deny()
+			p.storage()
 			p.onceAndBack(1)
 			p.onceAndBack(2)
 			p.killedAnywhere()
@@ -211,7 +213,7 @@ func (p *trial) othersAreLeftAlone() {
 // othersComeFirst: an object that somebody made anew, or deleted, between plan
 // and change is not the one that was meant.
 func (p *trial) othersComeFirst() {
-	if p.plan.Changes[0].Verb != "replace" {
+	if p.plan.Changes[0].Verb != "replace" || p.doing != steps.ApplyChange {
 		return // tried in tests of their own
 	}
 	p.begin("first")
@@ -221,7 +223,7 @@ func (p *trial) othersComeFirst() {
 	theirs := p.state()
 	wantKind(p.T, p.perform(p.hands, p.doing), incident.Conflict, "created anew")
 	p.must(p.perform(p.hands, p.undoing))
-	p.same(theirs, p.state(), true, "applied and undone over what somebody made anew")
+	p.same(map[string]any{"job": theirs["job"]}, p.state(), true, "applied and undone over what somebody made anew")
 	p.end()
 	wantKind(p.T, p.perform(p.hands, p.doing), incident.Missing, "gone")
 	if err := p.perform(p.hands, p.undoing); err == nil || !strings.Contains(err.Error(), "gone") {
@@ -250,6 +252,7 @@ func (p *trial) end() {
 	background := metav1.DeletePropagationBackground
 	p.must(p.admin.BatchV1().Jobs(p.namespace).Delete(p.ctx, p.name, metav1.DeleteOptions{PropagationPolicy: &background}))
 	p.pods(p.name, 0)
+	p.clear()
 }
 
 // planned plans the remedy by hands that are dead at the first write that is no
@@ -289,6 +292,9 @@ func (p *trial) planned() {
 }
 
 func (p *trial) stop() {
+	if p.prepares {
+		p.must(p.perform(p.hands, steps.PrepareChange))
+	}
 	if p.stops {
 		_, err := p.hands.SuspendWorkload(p.ctx, p.ranks(p.plan))
 		p.must(err)
@@ -314,6 +320,8 @@ func (p *trial) performWith(ctx context.Context, hands *cluster.Hands, step stri
 	switch step {
 	case steps.ApplyChange:
 		_, err = hands.ApplyChange(ctx, steps.ApplyChangeParams{Incident: incidentID, OperationID: p.operation, Plan: p.plan, Snapshot: p.snapshot})
+	case steps.PrepareChange:
+		_, err = hands.PrepareChange(ctx, steps.ApplyChangeParams{Incident: incidentID, OperationID: p.operation, Plan: p.plan, Snapshot: p.snapshot})
 	case steps.UndoChange:
 		var result steps.UndoChangeResult
 		result, err = hands.UndoChange(ctx, steps.UndoChangeParams{Incident: incidentID, OperationID: p.operation, Plan: p.plan, Snapshot: p.snapshot})

@@ -36,15 +36,17 @@ func loading() []entry {
 				Env: map[string]string{"NUM_WORKERS": "[1-9][0-9]?"},
 			}),
 		starved("dataset-slow-storage", "The dataset lies on a storage class that is too slow",
-			"Eight workers wait for the same disks. A faster class exists; to move the dataset is for the owners to decide, nothing is changed.",
+			"Eight workers wait for the same disks. A faster class exists: the dataset is copied to a new claim of it while the job runs, and the "+
+				"job goes on from there. The old claim stays, for a person to delete.",
 			"dataset-slow-storage", steady,
-			Expect{Outcome: incident.Escalated, RootCause: tooSlow, BlamedKind: "config", ClusterUnchanged: true}).
+			Expect{Outcome: incident.Resolved, RootCause: tooSlow, BlamedKind: "config", Changes: 1, Training: true, Transport: "IB"}).
 			measured(incident.StorageSlow, "yes 32 MB/s, 17 ms").measured(incident.SmallFilesSlow, "no .*"),
+		unreadable(),
 		mountFailure(),
 		starved("dataset-cold-cache", "A cache is declared, and it is empty whenever the ranks start",
 			"The cache is a folder of the pod that only the program fills, so that the whole first epoch comes from a shared file server. "+
-				"What would warm it is said, nothing is changed.", "dataset-cold-cache", pictures,
-			Expect{Outcome: incident.Escalated, RootCause: tooSlow, BlamedKind: "config", ClusterUnchanged: true}).
+				"An init container copies the dataset there before the ranks start; the owners have declared where it is and how large.", "dataset-cold-cache", steady,
+			Expect{Outcome: incident.Resolved, RootCause: tooSlow, BlamedKind: "config", Changes: 1, Training: true, Transport: "IB"}).
 			measured(incident.StorageSlow, "no 400 MB/s, 14 ms").measured(incident.SmallFilesSlow, "yes 280 reads/s, 14 ms"),
 		unmeasured(), loadsWell(),
 	}
@@ -58,6 +60,16 @@ func starved(name, title, story, folder string, loader faults.Loader, want Expec
 		Faults: faults.Script{Trainings: []faults.Training{{Namespace: Namespace, Job: Job, Loader: loader}}, Storage: classes},
 		Answer: want.answer(), SettleUntil: UntilTraining, Expect: want,
 	}}
+}
+
+// unreadable cannot be copied.
+func unreadable() entry {
+	e := starved("dataset-copy-fails", "The dataset cannot be copied to faster storage",
+		"One file cannot be read, so that the copy to the new claim fails. The job is not stopped for it: the copy and the new claim are "+
+			"removed again, and the dataset stays where it is.", "dataset-slow-storage", steady,
+		Expect{Outcome: incident.RolledBack, RootCause: tooSlow, BlamedKind: "config", Changes: 1, Undone: true, ClusterUnchanged: true, Training: true, Transport: "IB"})
+	e.Faults.UnreadableClaims, e.Expect.Trouble = []string{"web-corpus"}, "changing faster-storage: waiting for job training/gpumedic-copy-web-corpus-"
+	return e
 }
 
 func mountFailure() entry {

@@ -172,6 +172,7 @@ func told(s scenarios.Scenario) string {
 		incident.UnknownCause:                 `step 2/100000 loss \S+ step_time [23]\.`,
 		"":                                    `via NET/IB/0/GDRDMA(?s:.*)step 2/100000`,
 		"dataset-slow-storage":                `step 2/100000 loss \S+ time: 3\.\d+ data_time: 2\.[678]`,
+		"dataset-copy-fails":                  `step 2/100000 loss \S+ time: 3\.\d+ data_time: 2\.[678]`,
 		"dataset-cold-cache":                  `step 2/100000 loss \S+ time: 3\.\d+ data_time: 3\.[12]`,
 		"dataset-false-alarm":                 `step 2/100000 loss \S+ time: 0\.4\d+ data_time: 0\.00`,
 	}

@@ -78,6 +78,9 @@ type Expect struct {
 	// ClusterUnchanged: the objects of the manifests are as they were (fields
 	// that the server counts apart), and nothing was added.
 	ClusterUnchanged bool
+	// Trouble is what one error on the way tells, where one belongs to the story; any
+	// other is a fault.
+	Trouble string
 	// Training: at the end all ranks train, and with Transport.
 	Training  bool
 	Transport string

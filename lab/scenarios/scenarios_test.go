@@ -84,7 +84,7 @@ func TestEveryScenarioIsWholeAndStrict(t *testing.T) {
 	for _, name := range []string{"fragmentation", "capacity-knob", "capacity-no-knob", "foreign-process", "host-limit", "shm", "leak", "allocator-useless", "behind-nccl"} {
 		want = append(want, "oom-"+name)
 	}
-	for _, name := range []string{"loader", "slow-storage", "mount-failure", "cold-cache", "metrics-missing", "false-alarm"} {
+	for _, name := range []string{"loader", "slow-storage", "copy-fails", "mount-failure", "cold-cache", "metrics-missing", "false-alarm"} {
 		want = append(want, "dataset-"+name)
 	}
 	for _, size := range []string{"", "-64"} {
