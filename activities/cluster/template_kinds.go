@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"maps"
 	"slices"
 	"strings"
 )
@@ -31,6 +32,10 @@ var templateVerbs = map[string]string{
 	"Deployment": verbApply, "StatefulSet": verbApply,
 	"Job": verbReplace, "JobSet": verbReplace, "MPIJob": verbReplace, "PyTorchJob": verbReplace, "RayJob": verbReplace, "TrainJob": verbReplace,
 }
+
+// TemplateKinds names the kinds whose pod template can be changed, in alphabetical
+// order.
+func TemplateKinds() []string { return slices.Sorted(maps.Keys(templateVerbs)) }
 
 // podSpecOf is the path of the pod spec that a container is in; nil, with a
 // reason, where the pod spec is in another object.
