@@ -40,6 +40,9 @@ func (h *Hands) planTemplate(ctx context.Context, d *draft, e edit, summary stri
 	d.plan.Wanted = d.params.Wanted
 	d.plan.Summary = fmt.Sprintf("%s of %s, %s.", summary, d.workload.Target, d.templatePrice())
 	verb := d.templateVerb()
+	if verb == verbReplace {
+		h.claimsThatGo(ctx, d)
+	}
 	planned, err := merged(d.live.Object, e.values, e.paths)
 	if err != nil {
 		return incident.Faultf(incident.Internal, err, "planning the change of %s", d.workload.Target)
@@ -83,6 +86,9 @@ func (d *draft) templateVerb() string {
 	if rolls[target.Kind] { // the others were asked by startDraft
 		for _, name := range managers(d.live) {
 			d.refuse("%s is managed by %s, which would put back what is changed behind its back: make the change in its source", target, name)
+		}
+		for _, why := range rollBlockers(target, d.live) {
+			d.refuse("%s", why)
 		}
 	}
 	for _, name := range d.live.GetFinalizers() {

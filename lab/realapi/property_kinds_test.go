@@ -187,6 +187,9 @@ func (k *ofKind) planned(before map[string]any) {
 	if verb := kindCases[k.remedy].verbOf(k.target.Kind); result.Plan.Changes[0].Verb != verb {
 		k.Errorf("%s of a %s: verb %s, want %s", k.remedy, k.target.Kind, result.Plan.Changes[0].Verb, verb)
 	}
+	if strings.Contains(result.Plan.Summary, "PodDisruptionBudget") { // there is none, and the worker may ask
+		k.Errorf("%s of a %s: %s", k.remedy, k.target.Kind, result.Plan.Summary)
+	}
 	k.plan = result.Plan
 	k.same(before, k.object(), true, "planned")
 	k.snapshot, k.stops = k.world.snapshot(k.plan), k.plan.Restart

@@ -264,6 +264,9 @@ func (p *trial) planned() {
 		p.Errorf("planning %s wrote something, or has no diff", p.remedy)
 	}
 	p.plan = result.Plan
+	if strings.Contains(p.plan.Summary, "PodDisruptionBudget") { // there is none, and the worker may ask
+		p.Errorf("%s: %s", p.remedy, p.plan.Summary)
+	}
 	if p.verb != "" && p.plan.Changes[0].Verb != p.verb {
 		p.Errorf("%s: verb %s, want %s", p.remedy, p.plan.Changes[0].Verb, p.verb)
 	}
