@@ -33,6 +33,7 @@ func (r *Rig) Check(ctx context.Context, e *Ending) []string {
 	wrong = append(wrong, checkCluster(e)...)
 	wrong = append(wrong, r.checkIsolated(ctx, e)...)
 	wrong = append(wrong, r.checkEnv(ctx, want.Env)...)
+	wrong = append(wrong, r.checkProduct(ctx, want.Product)...)
 	if want.Training {
 		wrong = append(wrong, r.checkTraining(ctx, e.Scenario.Ranks)...)
 	}
