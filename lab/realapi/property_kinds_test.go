@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,23 +65,26 @@ func (k *ofKind) tried(how kindCase) {
 		return
 	}
 	after := k.thereAndBack(before, nil, 0, false)
+	k.killed(before, after)
+	k.overwritten(how)
+}
+
+// killed kills the hand at each write, its answer lost and not, for one remedy, and
+// at one write for each of the others: their writes are the same ones.
+func (k *ofKind) killed(before, after map[string]any) {
+	k.Helper()
+	if k.remedy != steps.SetAllocator {
+		n := 1 + slices.Index(slices.Sorted(maps.Keys(kindCases)), k.remedy)
+		k.thereAndBack(before, after, n, n%2 == 0)
+		return
+	}
 	for n, died := 1, true; died; n++ {
 		died = false
-		for _, lost := range k.losses(n) {
+		for _, lost := range []bool{false, true} {
 			k.thereAndBack(before, after, n, lost)
 			died = died || k.name == "died"
 		}
 	}
-	k.overwritten(how)
-}
-
-// losses: each write is tried with its answer lost and without for one remedy, and
-// by turns for the others, whose writes are the same ones.
-func (k *ofKind) losses(n int) []bool {
-	if k.remedy == steps.SetAllocator {
-		return []bool{false, true}
-	}
-	return []bool{n%2 == 0}
 }
 
 // installKinds installs the published definitions until the test ends: other tests
@@ -97,21 +102,34 @@ func installKinds(t *testing.T) {
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // the test's own has ended
 		defer cancel()
-		for resource := range otherKinds {
-			if resource.Group == "apps" {
-				continue
-			}
-			name := resource.Resource + "." + resource.Group
-			err := definitions.Delete(ctx, name, metav1.DeleteOptions{})
-			for err == nil { // until it is gone
-				time.Sleep(50 * time.Millisecond)
-				_, err = definitions.Get(ctx, name, metav1.GetOptions{})
-			}
-			if !apierrors.IsNotFound(err) {
-				t.Errorf("removing the definition %s: %v", name, err)
+		for _, remove := range []bool{true, false} { // each takes some seconds to go, so all at once
+			for resource := range otherKinds {
+				if resource.Group == "apps" {
+					continue
+				}
+				if err := gone(ctx, definitions, resource.GroupResource().String(), remove); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 	})
+}
+
+// gone deletes a definition, or waits until it is gone.
+func gone(ctx context.Context, definitions dynamic.ResourceInterface, name string, remove bool) error {
+	if remove {
+		return definitions.Delete(ctx, name, metav1.DeleteOptions{})
+	}
+	for {
+		_, err := definitions.Get(ctx, name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("removing the definition %s: %w", name, err)
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 func kindOf(t *testing.T, text string) string {
