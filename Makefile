@@ -70,8 +70,9 @@ eval-localize: ## measures who-is-bad verdicts in simulated sites (EVAL_LOCALIZE
 	@go run ./localize/eval $(EVAL_LOCALIZE)
 
 .PHONY: bench
-bench: ## measures the speed of the diagnosis, also against grep and rg where they are installed, and of planning
+bench: ## measures the speed of the diagnosis, also against grep and rg where they are installed, of checks and of planning
 	go test ./diagnosis -run '^$$' -bench . -benchmem
+	go test ./activities/cluster ./activities/metrics -run '^$$' -bench Thousand -benchtime 3x
 	go test ./localize/simulate -run '^$$' -bench . -benchmem -benchtime 5x
 
 # A minute each; what they find is kept in testdata/fuzz and tried by every make test from then on.

@@ -109,6 +109,31 @@ func BenchmarkDiagnose(b *testing.B) {
 	}
 }
 
+// BenchmarkMemoryThousandRanks is the judgement over a job of 1,000 ranks of which
+// every one printed PyTorch's out of memory, its logs being read already.
+func BenchmarkMemoryThousandRanks(b *testing.B) {
+	const ranks = 1000
+	classifier, collector := builtin(b), diagnosis.NewCollector()
+	for rank := range ranks {
+		log := fmt.Sprintf("step %d/100000 loss 2.1 step_time 0.4s\ntorch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 79.10 GiB of which %d.20 MiB is free. "+
+			"Including non-PyTorch memory, this process has 78.90 GiB memory in use. Of the allocated memory 77.00 GiB is allocated by PyTorch, and 310.00 MiB is reserved by PyTorch but unallocated.\n", rank, rank%200)
+		err := classifier.Scan(b.Context(), strings.NewReader(log), func(match diagnosis.Match) error {
+			collector.Add(rank, fmt.Sprintf("logs/rank-%03d.log", rank), match)
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		causes := diagnosis.Diagnose(diagnosis.Input{FailureCase: "cuda-oom", Ranks: ranks, Observations: collector.Observations()})
+		if causes[0].RootCause != "true-capacity-oom" {
+			b.Fatalf("%+v", causes[0])
+		}
+	}
+}
+
 // BenchmarkAgainst runs the scan and the tools that people use on one file, in
 // turns, and reports how many times longer each of those takes. The words are what
 // somebody who is woken types; the alternation is all patterns of all signatures.

@@ -39,7 +39,7 @@ func checkOf(question string) string {
 		return steps.CheckPlacement
 	case incident.RDMANotRequested, incident.RDMAOffered, incident.InterfaceMissing:
 		return steps.CheckRDMA
-	case incident.TransportUsed, incident.TrainingProgress, incident.RanksSilent, incident.InputWaits:
+	case incident.TransportUsed, incident.TrainingProgress, incident.RanksSilent, incident.InputWaits, incident.LoaderWorkersDie:
 		return steps.CheckRankLogs
 	}
 	return checkOfMemoryOrData(question)
@@ -49,7 +49,7 @@ func checkOfMemoryOrData(question string) string {
 	switch question {
 	case incident.HostMemoryKilled, incident.NodeMemoryShort, incident.ShmSmall, incident.GPUSliced, incident.AllocatorSet, incident.KnobsDeclared:
 		return steps.CheckMemory
-	case incident.LargerGPUFree:
+	case incident.LargerGPUFree, incident.GPUsUnexposed, incident.GPUsFragmented:
 		return steps.CheckCapacity
 	case incident.GPUMemoryFull, incident.GPUMemoryGrowing, incident.GPUForeignProcess, incident.GPUsIdle:
 		return steps.CheckGPUMetrics
@@ -57,7 +57,7 @@ func checkOfMemoryOrData(question string) string {
 		return steps.CheckDataMetrics
 	case incident.VolumeUnbound, incident.VolumeMountFails, incident.VolumeClassSlow:
 		return steps.CheckVolumes
-	case incident.CacheCold, incident.CacheMissing, incident.LoaderWorkersFew, incident.LoaderWorkersDie, incident.PreprocessingFail:
+	case incident.CacheCold, incident.CacheMissing, incident.LoaderWorkersFew, incident.PreprocessingFail:
 		return steps.CheckLoading
 	}
 	return ""

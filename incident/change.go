@@ -90,7 +90,8 @@ type Domain struct {
 type ObjectChange struct {
 	// Verb is "create" (the object must not exist, or be ours), "run" (a Job that is
 	// created in the same way, and must end well before anything follows), "apply"
-	// (server-side apply of only the fields in Manifest, without force), "replace"
+	// (server-side apply of only the fields in Manifest, without force), "edit" (a
+	// fenced write of those fields over what a person's tool has set), "replace"
 	// (the object is deleted under its UID and created again as in Manifest,
 	// because its kind does not let the fields be changed; the original is kept),
 	// "isolate" (cordon and taint of a node as in Manifest, all other taints

@@ -64,7 +64,9 @@ func (h *Hands) applyOne(ctx context.Context, operation string, change incident.
 		case verbRun:
 			already, err = h.run(ctx, operation, change)
 		case verbApply:
-			already, err = h.applyFields(ctx, operation, change)
+			already, err = h.applyFields(ctx, operation, change, h.patchFenced)
+		case verbEdit:
+			already, err = h.applyFields(ctx, operation, change, h.writeFenced)
 		case verbIsolate:
 			already, err = h.isolate(ctx, operation, change)
 		case verbEvict:
@@ -174,9 +176,10 @@ func stamped(change incident.ObjectChange, operation string) (*unstructured.Unst
 	return manifest, nil
 }
 
-// applyFields sets the change's fields by server-side apply, fenced by the
-// uid and resource version that were read.
-func (h *Hands) applyFields(ctx context.Context, operation string, change incident.ObjectChange) (bool, error) {
+// applyFields sets the change's fields by a write that is fenced by the uid and
+// resource version that were read.
+func (h *Hands) applyFields(ctx context.Context, operation string, change incident.ObjectChange,
+	write func(context.Context, incident.ObjectChange, *unstructured.Unstructured, *unstructured.Unstructured) error) (bool, error) {
 	c, err := h.compare(ctx, operation, change, "applying")
 	if c.done || err != nil {
 		return c.done, err
@@ -184,7 +187,7 @@ func (h *Hands) applyFields(ctx context.Context, operation string, change incide
 	if c.changed != "" {
 		return false, void(c.changed, "applying %s", nameOf(change))
 	}
-	return false, h.patchFenced(ctx, change, c.live, c.manifest)
+	return false, write(ctx, change, c.live, c.manifest)
 }
 
 // comparison is an object as it stands beside the change that is wanted of it.

@@ -42,16 +42,13 @@ var (
 // loaderWorkers reads the number that a rank is told: by its declared knob, by
 // a well-known flag, by a well-known variable, in that order.
 func loaderWorkers(pod corev1.Pod, rank incident.Rank, env environment, knobs []incident.Knob) workerCount {
-	line := commandLine(containerNamed(pod, rank.Container), env)
+	container := containerNamed(pod, rank.Container)
 	for _, knob := range knobs {
-		if knob.Role != incident.KnobWorkers || knob.Container != "" && knob.Container != rank.Container {
-			continue
-		}
-		if value, ok := turned(knob, line, env); ok {
+		if value, ok := turned(knob, incident.KnobWorkers, container, env); ok {
 			return workersFrom(value, "knob "+orWord(knob.Env, knob.Arg))
 		}
 	}
-	if found := workerFlag.FindStringSubmatch(line); found != nil {
+	if found := workerFlag.FindStringSubmatch(commandLine(container, env)); found != nil {
 		return workersFrom(setting{value: found[2]}, found[1])
 	}
 	for _, name := range workerVariables {
@@ -73,30 +70,21 @@ func workersFrom(value setting, from string) workerCount {
 	return workerCount{number, from}
 }
 
-// turned reads where a knob stands, false when it is nowhere.
-func turned(knob incident.Knob, line string, env environment) (setting, bool) {
-	if knob.Env != "" {
-		value, ok := env.vars[knob.Env]
-		return value, ok
-	}
-	found := regexp.MustCompile(`(?:^|\s)` + regexp.QuoteMeta(knob.Arg) + `(?:=|\s+)(\S+)`).FindStringSubmatch(line)
-	if found == nil {
-		return setting{}, false
-	}
-	return setting{value: found[1]}, true
-}
-
 // commandLine is what a container is started with, its variables filled in as
 // the kubelet does.
 func commandLine(container *corev1.Container, env environment) string {
 	if container == nil {
 		return ""
 	}
-	var words []string
-	for _, word := range slices.Concat(container.Command, container.Args) {
-		words = append(words, expand(env, word).value)
+	return strings.Join(expanded(slices.Concat(container.Command, container.Args), env), " ")
+}
+
+func expanded(words []string, env environment) []string {
+	var out []string
+	for _, word := range words {
+		out = append(out, expand(env, word).value)
 	}
-	return strings.Join(words, " ")
+	return out
 }
 
 // workersFew compares the workers of all of a rank's processes, one for each

@@ -49,7 +49,7 @@ func (s scene) caches(ctx context.Context) []incident.Finding {
 	env := s.hands.newEnvReader(s.now.Target.Namespace).read(ctx, rank, pod)
 	container := containerNamed(pod, rank.Container)
 	missing.Evidence, cold.Evidence = s.saw(pod), s.saw(pod)
-	dir, from := cacheDir(s.knobs(), commandLine(container, env), env, rank.Container)
+	dir, from := cacheDir(s.knobs(), container, env)
 	switch {
 	case dir.unknown != "":
 		missing.Why = fmt.Sprintf("%s is not known: %s", from, dir.unknown)
@@ -111,12 +111,10 @@ func opposite(state incident.State) incident.State {
 
 // cacheDir is the declared directory and who declares it, from "" when nobody
 // does. A source that was not read may declare one.
-func cacheDir(knobs []incident.Knob, line string, env environment, container string) (dir setting, from string) {
+func cacheDir(knobs []incident.Knob, container *corev1.Container, env environment) (dir setting, from string) {
 	for _, knob := range knobs {
-		if knob.Role == incident.KnobCacheDir && (knob.Container == "" || knob.Container == container) {
-			if value, ok := turned(knob, line, env); ok && value.value+value.unknown != "" {
-				return value, "knob " + orWord(knob.Env, knob.Arg)
-			}
+		if value, ok := turned(knob, incident.KnobCacheDir, container, env); ok && value.value+value.unknown != "" {
+			return value, "knob " + orWord(knob.Env, knob.Arg)
 		}
 	}
 	for _, name := range cacheVariables {

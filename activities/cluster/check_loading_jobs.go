@@ -91,7 +91,7 @@ func siblingsOf(found kin) types.UID {
 // has not completed all the same.
 func preparation(finding incident.Finding, job batchv1.Job) incident.Finding {
 	status := job.Status
-	finding.Subject, finding.State = "job/"+job.Name, incident.No
+	finding.Subject, finding.State, finding.Evidence = "job/"+job.Name, incident.No, []string{objectFile("Job", job.Name)}
 	finding.Value = fmt.Sprintf("failed %d, active %d, succeeded %d", status.Failed, status.Active, status.Succeeded)
 	for _, condition := range status.Conditions {
 		switch {

@@ -46,8 +46,9 @@ type expect struct {
 	why     []string
 }
 
-// notBundled are questions about objects that are not among the evidence.
-var notBundled = []string{incident.VolumeUnbound, incident.VolumeClassSlow, incident.GPUsUnexposed, incident.GPUsFragmented, incident.LargerGPUFree, incident.PreprocessingFail}
+// notBundled are questions about objects that are not among the evidence: nodes that
+// no rank is on, and a claim that does not exist.
+var notBundled = []string{incident.VolumeUnbound, incident.GPUsUnexposed, incident.GPUsFragmented, incident.LargerGPUFree}
 
 func (e expect) compare(t testing.TB, got incident.Finding) {
 	t.Helper()

@@ -153,6 +153,9 @@ func (f shelf) unbound(s scene) []incident.Finding {
 			continue
 		}
 		finding.State, finding.Value, finding.Why = incident.Yes, value, why
+		if f.claims[name] != nil {
+			finding.Evidence = []string{objectFile("PersistentVolumeClaim", name)}
+		}
 		findings = append(findings, finding)
 	}
 	if findings != nil {

@@ -160,6 +160,7 @@ func (f shelf) slowClaim(s scene, name string) incident.Finding {
 		return finding
 	}
 	finding.Value = class.Name
+	finding.Evidence = []string{objectFile("PersistentVolumeClaim", name), objectFile("StorageClass", class.Name)}
 	have := speedOf(*class)
 	words := fmt.Sprintf("claim %s is of class %s (%s, by %s)", name, class.Name, class.Provisioner, orWord(have.by, "nothing that is known"))
 	faster := f.faster(claim, class)

@@ -22,8 +22,8 @@ import (
 const maxGaps = 30
 
 // CollectEvidence keeps what may soon be gone: the logs of all ranks, current
-// and previous, their events, and the objects that decide about them. It only
-// reads the cluster and may be repeated. What cannot be read is a gap; an
+// and previous, their events, the objects that decide about them, and what is
+// behind their data. It only reads the cluster and may be repeated. What cannot be read is a gap; an
 // error means that nothing could be kept.
 func (h *Hands) CollectEvidence(ctx context.Context, params steps.CollectEvidenceParams) (steps.CollectEvidenceResult, error) {
 	workload, err := h.loadWorkload(ctx, params.Workload)
@@ -41,6 +41,7 @@ func (h *Hands) CollectEvidence(ctx context.Context, params steps.CollectEvidenc
 	group.SetLimit(max(1, params.Logs.Parallel))
 	c.logs(running, group, now, found)
 	c.objects(running, group, now, found)
+	c.data(running, group, now, found)
 	group.Go(func() error { return c.events(running, now, found) })
 	if err := group.Wait(); err != nil {
 		return steps.CollectEvidenceResult{}, err

@@ -14,6 +14,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -225,4 +226,43 @@ func TestCollectEvidenceOfThousandPods(t *testing.T) {
 		t.Errorf("%d files, gaps %v", len(entries), result.Gaps)
 	}
 	contains(t, result.Gaps[0], "node gpu-00", "and 999 more like it")
+}
+
+// TestCollectsWhatIsBehindTheData: claims with volume and class, and the job that
+// prepares the data with what it said. Somebody else's are none of ours.
+func TestCollectsWhatIsBehindTheData(t *testing.T) {
+	fast := "fast"
+	mounts := func(name string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}})
+		}
+	}
+	bound := func(name string) *corev1.PersistentVolumeClaim {
+		return &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "training", Annotations: map[string]string{"note": plantedSecret}},
+			Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &fast, VolumeName: "pv-" + name}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound}}
+	}
+	prep := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "tokenize", Namespace: "training", UID: "prep", Labels: map[string]string{preparesLabel: "llama-70b"}}}
+	prepPod := testPod(7, "prep0", func(pod *corev1.Pod) {
+		pod.Name, pod.Labels, pod.OwnerReferences = "tokenize-prep0", map[string]string{batchv1.JobNameLabel: "tokenize"}, nil
+	})
+	objects := append(gang(2, mounts("data"), mounts("gone")), bound("data"), bound("others"), prep, prepPod,
+		&corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-data"}}, &corev1.PersistentVolume{ObjectMeta: metav1.ObjectMeta{Name: "pv-others"}},
+		&storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: fast}, Provisioner: "csi"}, &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "unused"}, Provisioner: "csi"})
+	w := newWorld(t, objects...)
+	w.serveLogs(t, map[string]func(io.Writer) error{"tokenize-prep0/trainer": saying("2026-11-24T11:00:00Z shard 7 is broken")})
+	_, entries := w.collected(t)
+	for _, name := range []string{"objects/persistentvolumeclaim-data.json", "objects/persistentvolume-pv-data.json", "objects/storageclass-fast.json",
+		"objects/job-tokenize.json", "objects/pod-tokenize-prep0.json", "logs/pod-tokenize-prep0.log"} {
+		if _, kept := entries[name]; !kept {
+			t.Errorf("%s is not kept", name)
+		}
+	}
+	for name := range entries {
+		if strings.Contains(name, "others") || strings.Contains(name, "unused") || strings.Contains(name, "gone") {
+			t.Errorf("%s is kept", name)
+		}
+	}
+	contains(t, w.store.text("logs/pod-tokenize-prep0.log"), "shard 7 is broken")
+	contains(t, w.store.text("objects/storageclass-fast.json"), `"apiVersion": "storage.k8s.io/v1"`)
+	w.checkNothingLeaks(t)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -31,6 +32,9 @@ type heard struct {
 	stepPlace  string
 	// longest is the longest pause between two steps.
 	longest time.Duration
+	// workerDied is the first line that tells of a loader worker's violent end, ""
+	// when none does, and workerPlace where it is.
+	workerDied, workerPlace string
 }
 
 // scanLogs classifies all logs, some side by side. The result does not depend
@@ -105,6 +109,9 @@ func (l *lineCounter) Read(p []byte) (int, error) {
 
 func (d *heard) note(name string, match diagnosis.Match) {
 	place := fmt.Sprintf("%s#L%d", name, match.Line)
+	if slices.Contains(workerDeaths, match.Signature) && d.workerDied == "" {
+		d.workerDied, d.workerPlace = match.Text, place
+	}
 	transport := transportOf[match.Signature]
 	if match.Signature == transportFabric {
 		transport = "Libfabric"
@@ -131,6 +138,9 @@ func (d *heard) add(other heard) {
 	d.longest = max(d.longest, other.longest)
 	if other.steps > 0 && !other.lastStep.Before(d.lastStep) {
 		d.lastStep, d.stepPlace = other.lastStep, other.stepPlace
+	}
+	if other.workerDied != "" && (d.workerDied == "" || other.workerPlace < d.workerPlace) {
+		d.workerDied, d.workerPlace = other.workerDied, other.workerPlace
 	}
 	for name, place := range other.transports {
 		if d.transports == nil {

@@ -93,6 +93,9 @@ func (h *Hands) PlanRemedy(ctx context.Context, params steps.PlanRemedyParams) (
 	if err := how.complete(ctx, d); err != nil {
 		return steps.PlanRemedyResult{}, err
 	}
+	if how.restart || how.template {
+		h.noteBudgets(ctx, d)
+	}
 	return d.result(), nil
 }
 

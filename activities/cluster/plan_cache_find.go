@@ -26,7 +26,7 @@ func (c *caching) findDir(context.Context, *draft) string {
 	if c.knob.Role != "" {
 		declared = append(declared, c.knob)
 	}
-	value, from := cacheDir(declared, commandLine(&c.container, c.env), c.env, c.container.Name)
+	value, from := cacheDir(declared, &c.container, c.env)
 	known := c.knob.Role != "" && from == "knob "+orWord(c.knob.Env, c.knob.Arg)
 	switch {
 	case value.unknown != "":

@@ -15,14 +15,14 @@ import (
 // planKnobs plans to turn one declared knob: the first of the wanted roles that
 // can be turned.
 func (h *Hands) planKnobs(ctx context.Context, d *draft) error {
-	text, declared := d.live.GetAnnotations()[incident.KnobAnnotation]
-	if !declared {
+	found := declaredBy(d.live, d.pods)
+	if found.text == "" {
 		d.refuse("%s declares no knobs (annotation %s): what its program is told is its owner's, so this is advice", d.workload.Target, incident.KnobAnnotation)
 		return nil
 	}
-	list, err := knobs.Parse(text)
+	list, err := knobs.Parse(found.text)
 	if err != nil {
-		d.refuse("the annotation %s of %s is wrong: %v", incident.KnobAnnotation, d.workload.Target, err)
+		d.refuse("the annotation %s of %s is wrong: %v", incident.KnobAnnotation, found.where, err)
 		return nil
 	}
 	roles := d.params.Roles

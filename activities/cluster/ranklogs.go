@@ -35,7 +35,7 @@ const transportFabric = "nccl-transport-fabric"
 // all ranks, the transport that NCCL really used, progress, and silence. It
 // reads evidence only, and each log once.
 func (h *Hands) CheckRankLogs(ctx context.Context, params steps.CheckParams) (steps.CheckResult, error) {
-	questions := []string{incident.TransportUsed, incident.TrainingProgress, incident.RanksSilent}
+	questions := []string{incident.TransportUsed, incident.TrainingProgress, incident.RanksSilent, incident.LoaderWorkersDie}
 	workload, err := h.loadWorkload(ctx, params.Workload)
 	if err != nil {
 		return steps.CheckResult{}, err
@@ -58,7 +58,7 @@ func (h *Hands) CheckRankLogs(ctx context.Context, params steps.CheckParams) (st
 	}
 	minutes := transcript{target: workload.Target, wanted: wantedLogs(workload, heard), ranks: heard, at: h.Now()}
 	return steps.CheckResult{
-		Findings:     append(minutes.inputWaits(collector, logs), minutes.transport(), minutes.progress(), minutes.silent()),
+		Findings:     append(minutes.inputWaits(collector, logs), minutes.transport(), minutes.progress(), minutes.silent(), minutes.workersDie()),
 		Observations: collector.Observations(),
 	}, nil
 }

@@ -195,7 +195,7 @@ func TestRankLogsWithoutEvidence(t *testing.T) {
 		params := paramsOf(found)
 		params.Index = index
 		result, err := w.CheckRankLogs(t.Context(), params)
-		if err != nil || len(result.Findings) != 3 {
+		if err != nil || len(result.Findings) != 4 {
 			t.Fatalf("%s: %+v, %v", name, result, err)
 		}
 		for _, finding := range result.Findings {
@@ -245,5 +245,39 @@ func TestFromLogsToFindings(t *testing.T) {
 	}
 	if got := only(t, result, incident.TrainingProgress); got.State != incident.Yes || got.Value != "2 of 2" {
 		t.Errorf("%+v", got)
+	}
+}
+
+func TestLoaderWorkersThatDie(t *testing.T) {
+	killed := "RuntimeError: DataLoader worker (pid 20417) is killed by signal: Killed."
+	for name, test := range map[string]struct {
+		logs     map[string]*script
+		state    incident.State
+		value    string
+		why      string
+		evidence []string
+	}{
+		"killed": {map[string]*script{"rank-000": logged(time.Hour).train(3, time.Second), "rank-001": logged(time.Hour).say("%s", killed)},
+			incident.Yes, "1 of 2 ranks", "rank 1 were killed: " + killed, []string{"logs/rank-001.log#L1"}},
+		"before the restart": {map[string]*script{"rank-000": logged(time.Hour), "rank-000.previous": logged(time.Hour).say("x").say("%s", killed), "rank-001": logged(time.Hour)},
+			incident.Yes, "1 of 2 ranks", "rank 0", []string{"logs/rank-000.previous.log#L2"}},
+		"a bus error is another question's": {map[string]*script{"rank-000": logged(time.Hour).say("RuntimeError: DataLoader worker (pid 318) is killed by signal: Bus error."), "rank-001": logged(time.Hour)},
+			incident.No, "0 of 2 ranks", "no log of the 2 ranks", nil},
+		"a log is missing": {map[string]*script{"rank-000": logged(time.Hour)}, incident.Unknown, "0 of 2 ranks", "1 of 2 ranks could not be kept", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, gang(2)...)
+			for _, finding := range w.checkedLogs(t, test.logs).Findings {
+				if finding.ID != incident.LoaderWorkersDie {
+					continue
+				}
+				if finding.State != test.state || finding.Value != test.value || !slices.Equal(finding.Evidence, test.evidence) {
+					t.Errorf("got %+v", finding)
+				}
+				contains(t, finding.Why, test.why)
+				return
+			}
+			t.Error("not asked")
+		})
 	}
 }

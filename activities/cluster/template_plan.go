@@ -40,11 +40,14 @@ func (h *Hands) planTemplate(ctx context.Context, d *draft, e edit, summary stri
 	d.plan.Wanted = d.params.Wanted
 	d.plan.Summary = fmt.Sprintf("%s of %s, %s.", summary, d.workload.Target, d.templatePrice())
 	verb := d.templateVerb()
+	if verb == verbReplace {
+		h.claimsThatGo(ctx, d)
+	}
 	planned, err := merged(d.live.Object, e.values, e.paths)
 	if err != nil {
 		return incident.Faultf(incident.Internal, err, "planning the change of %s", d.workload.Target)
 	}
-	answer, err := h.dryTemplate(ctx, d, verb, e, planned)
+	answer, verb, err := h.dryTemplate(ctx, d, verb, e, planned)
 	if err != nil {
 		return err
 	}
@@ -84,6 +87,9 @@ func (d *draft) templateVerb() string {
 		for _, name := range managers(d.live) {
 			d.refuse("%s is managed by %s, which would put back what is changed behind its back: make the change in its source", target, name)
 		}
+		for _, why := range rollBlockers(target, d.live) {
+			d.refuse("%s", why)
+		}
 	}
 	for _, name := range d.live.GetFinalizers() {
 		if verb == verbReplace && !ownFinalizer(name) {
@@ -93,9 +99,9 @@ func (d *draft) templateVerb() string {
 	return verb
 }
 
-// dryTemplate asks the API server what the object would become. What it would
-// refuse is a reason against the plan.
-func (h *Hands) dryTemplate(ctx context.Context, d *draft, verb string, e edit, planned map[string]any) (map[string]any, error) {
+// dryTemplate asks the API server what the object would become, and says by which
+// verb in the end. What it would refuse is a reason against the plan.
+func (h *Hands) dryTemplate(ctx context.Context, d *draft, verb string, e edit, planned map[string]any) (map[string]any, string, error) {
 	var answer *unstructured.Unstructured
 	var err error
 	switch verb {
@@ -103,12 +109,24 @@ func (h *Hands) dryTemplate(ctx context.Context, d *draft, verb string, e edit, 
 		answer, err = h.dryCopy(ctx, d, planned)
 	case verbApply:
 		answer, err = h.dryPatch(ctx, d, e)
+		if tools := toolsInTheWay(err); tools != nil {
+			d.plan.Summary = strings.TrimSuffix(d.plan.Summary, ".") + editWords(tools) + "."
+			verb = verbEdit
+			answer, err = h.dryEdit(ctx, d, planned)
+		}
 	default:
-		return planned, nil
+		return planned, verb, nil
 	}
+	if err == nil {
+		return d.accepted(e, answer.Object), verb, nil
+	}
+	return planned, verb, d.refused(err)
+}
+
+// refused notes what the API server has against the change; an error is an API
+// server that gave no answer.
+func (d *draft) refused(err error) error {
 	switch {
-	case err == nil:
-		return d.accepted(e, answer.Object), nil
 	case isFieldConflict(err):
 		d.refuse("somebody else owns the field: %s", conflictWords(err))
 	case apierrors.IsForbidden(err):
@@ -116,9 +134,9 @@ func (h *Hands) dryTemplate(ctx context.Context, d *draft, verb string, e edit, 
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
 		d.refuse("the API server would refuse it: %v", err)
 	default:
-		return nil, classify(err, "dry run of the change of %s", d.workload.Target)
+		return classify(err, "dry run of the change of %s", d.workload.Target)
 	}
-	return planned, nil
+	return nil
 }
 
 // accepted is the API server's answer, if everything wanted is in it: an

@@ -89,8 +89,12 @@ func TestTemplateDiffs(t *testing.T) {
 		"allocator, other options": {steps.SetAllocator, func(_ *batchv1.Job, c *corev1.Container) {
 			c.Env = env("PYTORCH_ALLOC_CONF", "max_split_size_mb:64,pinned_use_background_threads:True")
 		}, steps.PlanRemedyParams{}, "-          value: max_split_size_mb:64,pinned_use_background_threads:True\n+          value: expandable_segments:True,pinned_use_background_threads:True\n", ""},
-		"allocator of JAX":     {steps.SetAllocator, plainJob, steps.PlanRemedyParams{Framework: "jax"}, "+        - name: XLA_PYTHON_CLIENT_PREALLOCATE\n+          value: \"false\"\n", "JAX"},
-		"knobs":                {steps.TurnKnobs, withKnobs([]string{"--bs", "4"}, "ACC", "2"), steps.PlanRemedyParams{}, "-        - \"4\"\n+        - \"2\"\n", "micro-batch 4 -> 2, accumulation 2 -> 4"},
+		"allocator of JAX": {steps.SetAllocator, plainJob, steps.PlanRemedyParams{Framework: "jax"}, "+        - name: XLA_PYTHON_CLIENT_PREALLOCATE\n+          value: \"false\"\n", "JAX"},
+		"knobs":            {steps.TurnKnobs, withKnobs([]string{"--bs", "4"}, "ACC", "2"), steps.PlanRemedyParams{}, "-        - \"4\"\n+        - \"2\"\n", "micro-batch 4 -> 2, accumulation 2 -> 4"},
+		"knobs of the template": {steps.TurnKnobs, func(job *batchv1.Job, c *corev1.Container) {
+			withKnobs([]string{"--bs", "4"}, "ACC", "2")(job, c)
+			job.Annotations, job.Spec.Template.Annotations = nil, job.Annotations
+		}, steps.PlanRemedyParams{}, "-        - \"4\"\n+        - \"2\"\n", "micro-batch 4 -> 2"},
 		"the next role":        {steps.TurnKnobs, withKnobs([]string{"--bs=1"}, "ACC", "2", "DTYPE", "fp32"), steps.PlanRemedyParams{}, "+          value: bf16\n", "precision fp32 -> bf16"},
 		"loader workers":       {steps.TurnKnobs, withKnobs(nil, "WORKERS", "1"), workers, "+          value: \"2\"\n", "loader-workers 1 -> 2"},
 		"memory":               {steps.RaiseMemory, withMemory("10Gi", "1Gi"), steps.PlanRemedyParams{}, "-            memory: 10Gi\n+            memory: 15Gi\n", "memory limit by half"},

@@ -288,11 +288,11 @@ func notOurs(change incident.ObjectChange, now fieldValues, left []string) undon
 	return undone{found: fmt.Sprintf("%s bears no mark of this operation and is left as it is: %s", nameOf(change), strings.Join(describeFields(now, left), ", "))}
 }
 
-// putBack releases the fields that were not set before: the API server
-// removes those that only we own, and our mark. Fields that had a value are
-// written back in the same write.
+// putBack releases the fields that were applied and not set before: the API
+// server removes those that only we own, and our mark. Fields that had a value,
+// or were edited, are written back in the same write.
 func (h *Hands) putBack(ctx context.Context, change incident.ObjectChange, live *unstructured.Unstructured, was fieldValues) error {
-	if len(was) == 0 {
+	if len(was) == 0 && change.Verb == verbApply {
 		return h.patchFenced(ctx, change, live, &unstructured.Unstructured{Object: identity(change)})
 	}
 	restored, err := merged(live.Object, was, change.Fields)

@@ -128,7 +128,9 @@ func managers(object *unstructured.Unstructured) []string {
 	return union(found, nil)
 }
 
-// kueueQueue is the label of a workload whose suspension Kueue owns.
+// kueueQueue is the label of a workload whose suspension Kueue owns: it alone says
+// so (QueueNameForObject of Kueue v0.19.2), a default queue is written into it at
+// admission, and a workload that Kueue manages without one is never started.
 const kueueQueue = "kueue.x-k8s.io/queue-name"
 
 // restartBlockers lists why the target cannot be stopped and started again by
@@ -148,6 +150,7 @@ func restartBlockers(target incident.Target, live *unstructured.Unstructured) []
 	if suspended, _ := how.field.get(live.Object); suspended == true {
 		why = append(why, fmt.Sprintf("%s is suspended already, not by this incident", target))
 	}
+	why = append(why, kindBlockers(target, live)...)
 	for _, ended := range endedConditions(live) {
 		why = append(why, fmt.Sprintf("%s has ended (condition %s) and does not start again in place: create it anew", target, ended))
 	}

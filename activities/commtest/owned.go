@@ -2,10 +2,7 @@ package commtest
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"io"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,15 +18,8 @@ const maxWorkload = 64 << 20
 // workload reads what ResolveTarget kept.
 func (h *Hands) workload(ctx context.Context, ref incident.EvidenceRef) (incident.Workload, error) {
 	var workload incident.Workload
-	content, err := h.Store.Open(ctx, ref)
-	if err != nil {
-		return workload, fmt.Errorf("reading the workload %s: %w", ref.Name, err)
-	}
-	defer content.Close()
-	if err := json.NewDecoder(io.LimitReader(content, maxWorkload)).Decode(&workload); err != nil {
-		return workload, incident.Faultf(incident.Invalid, err, "reading the workload %s", ref.Name)
-	}
-	return workload, nil
+	err := incident.ReadJSON(ctx, h.Store, ref, maxWorkload, &workload)
+	return workload, err
 }
 
 // owned tells the workload's own pods.

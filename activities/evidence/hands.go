@@ -3,8 +3,6 @@ package evidence
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"io"
 	"path"
 	"time"
 
@@ -83,7 +81,7 @@ func (w *writing) workload(ctx context.Context, ref incident.EvidenceRef) incide
 	if ref.SHA256 == "" { // the target was never found
 		return workload
 	}
-	if err := w.readJSON(ctx, ref, &workload); err != nil {
+	if err := incident.ReadJSON(ctx, w.hands.Store, ref, maxRead, &workload); err != nil {
 		w.missing(ref.Name, err)
 		return incident.Workload{}
 	}
@@ -108,7 +106,7 @@ func (w *writing) list(ctx context.Context, params steps.WriteReportParams) {
 
 func (w *writing) indexed(ctx context.Context, ref incident.EvidenceRef) {
 	var entries []incident.IndexEntry
-	if err := w.readJSON(ctx, ref, &entries); err != nil {
+	if err := incident.ReadJSON(ctx, w.hands.Store, ref, maxRead, &entries); err != nil {
 		w.missing(ref.Name, err)
 		return
 	}
@@ -125,7 +123,7 @@ func (w *writing) memory(ctx context.Context) []incident.Curves {
 			continue
 		}
 		var measured incident.Curves
-		if err := w.readJSON(ctx, ref, &measured); err != nil {
+		if err := incident.ReadJSON(ctx, w.hands.Store, ref, maxRead, &measured); err != nil {
 			w.missing(ref.Name, err)
 			continue
 		}
@@ -179,23 +177,4 @@ func (w *writing) seal(ctx context.Context, result *steps.WriteReportResult) err
 	}
 	folder := bundle.Folder(w.record.IncidentID, w.record.OpenedAt)
 	return w.hands.Place(ctx, folder+"/"+bundle.ManifestName, data)
-}
-
-func (w *writing) readJSON(ctx context.Context, ref incident.EvidenceRef, into any) error {
-	content, err := w.hands.Store.Open(ctx, ref)
-	if err != nil {
-		return err
-	}
-	defer content.Close()
-	data, err := io.ReadAll(io.LimitReader(content, maxRead+1))
-	if err != nil {
-		return err
-	}
-	if len(data) > maxRead {
-		return incident.Faultf(incident.Invalid, nil, "reading evidence %s: more than %d bytes", ref.Name, maxRead)
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return incident.Faultf(incident.Invalid, err, "decoding evidence %s", ref.Name)
-	}
-	return nil
 }

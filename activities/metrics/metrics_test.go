@@ -21,7 +21,7 @@ import (
 
 var midday = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
 
-func store(t *testing.T) *bundle.Store {
+func store(t testing.TB) *bundle.Store {
 	t.Helper()
 	store, err := bundle.Open(t.Context(), "file://"+t.TempDir())
 	if err != nil {
@@ -31,14 +31,14 @@ func store(t *testing.T) *bundle.Store {
 	return store
 }
 
-func hands(t *testing.T) *Hands {
+func hands(t testing.TB) *Hands {
 	t.Helper()
 	h := New(nil, Settings{Pods: []PodLabels{{"namespace", "pod"}}, Nodes: []string{"node"}}, store(t), nil)
 	h.Now = func() time.Time { return midday }
 	return h
 }
 
-func params(t *testing.T, h *Hands, pods ...string) steps.CheckParams {
+func params(t testing.TB, h *Hands, pods ...string) steps.CheckParams {
 	t.Helper()
 	workload := incident.Workload{Target: incident.Target{Cluster: "lab", Namespace: "training", Kind: "Job", Name: "llama"}}
 	for i, pod := range pods {

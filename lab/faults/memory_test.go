@@ -73,7 +73,8 @@ const outOfMemory = "CUDA out of memory"
 func TestMemoryIsReadFromThePrintedNumbers(t *testing.T) {
 	for scenario, cause := range map[string]string{
 		"oom-fragmentation": "memory-fragmentation", "oom-allocator-useless": "memory-fragmentation", "oom-behind-nccl": "memory-fragmentation",
-		"oom-capacity-knob": "true-capacity-oom", "oom-capacity-no-knob": "true-capacity-oom", "oom-foreign-process": "other-process-on-gpu",
+		"oom-capacity-knob": "true-capacity-oom", "oom-capacity-no-knob": "true-capacity-oom", "oom-capacity-larger-gpu": "true-capacity-oom",
+		"oom-foreign-process": "other-process-on-gpu",
 	} {
 		t.Run(scenario, func(t *testing.T) {
 			t.Parallel()

@@ -27,6 +27,9 @@ type Topology struct {
 	Nodes, GPUs, Leafs, Racks int
 	// Product as the GPU operator labels it, "NVIDIA-H100-80GB-HBM3".
 	Product string
+	// Larger is how many of the last nodes have LargerProduct instead; none when 0.
+	Larger        int
+	LargerProduct string
 	// RDMA resource and how many each node offers; "" offers none.
 	RDMA  string
 	HCAs  int
@@ -39,6 +42,8 @@ func (t Topology) check() error {
 		return fmt.Errorf("topology of %d nodes: want 1 to %d", t.Nodes, maxNodes)
 	case t.GPUs < 0 || t.HCAs < 0:
 		return fmt.Errorf("topology with %d GPUs and %d %s per node: want no less than 0", t.GPUs, t.HCAs, t.RDMA)
+	case t.Larger < 0 || t.Larger > t.Nodes || (t.Larger > 0) != (t.LargerProduct != ""):
+		return fmt.Errorf("topology with %d of %d nodes of the larger product %q: want both or neither", t.Larger, t.Nodes, t.LargerProduct)
 	case t.Leafs < 1 || t.Racks < 1 || len(t.Zones) == 0 || t.Leafs > 26:
 		return fmt.Errorf("topology of %d leaf switches, %d racks and %d zones: want at least one of each, and 26 leaf switches at most", t.Leafs, t.Racks, len(t.Zones))
 	}
@@ -84,7 +89,7 @@ func (t Topology) node(n int, port int32) *corev1.Node {
 				corev1.LabelTopologyZone: t.Zones[n*len(t.Zones)/t.Nodes],
 				LeafLabel:                LeafName(n * t.Leafs / t.Nodes),
 				RackLabel:                fmt.Sprintf("rack-%d", 1+n*t.Racks/t.Nodes),
-				"nvidia.com/gpu.product": t.Product, "nvidia.com/gpu.present": "true",
+				"nvidia.com/gpu.product": t.product(n), "nvidia.com/gpu.present": "true",
 				"nvidia.com/gpu.count": fmt.Sprint(t.GPUs),
 			},
 		},
@@ -96,6 +101,14 @@ func (t Topology) node(n int, port int32) *corev1.Node {
 			Conditions:      nodeConditions(metav1.Now()),
 		},
 	}
+}
+
+// product is that of the n-th node.
+func (t Topology) product(n int) string {
+	if n >= t.Nodes-t.Larger {
+		return t.LargerProduct
+	}
+	return t.Product
 }
 
 func nodeConditions(now metav1.Time) []corev1.NodeCondition {

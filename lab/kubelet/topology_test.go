@@ -29,6 +29,16 @@ func TestNodesAreDealtInBlocks(t *testing.T) {
 	}
 }
 
+func TestTheLastNodesMayHaveLargerGPUs(t *testing.T) {
+	topology := DefaultTopology()
+	topology.Larger, topology.LargerProduct = 8, "NVIDIA-H200"
+	for n, want := range map[int]string{0: topology.Product, 7: topology.Product, 8: "NVIDIA-H200", 15: "NVIDIA-H200"} {
+		if got := topology.node(n, 1).Labels["nvidia.com/gpu.product"]; got != want {
+			t.Errorf("node %d has %s, want %s", n, got, want)
+		}
+	}
+}
+
 func TestWhatCannotBeATopologyIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*Topology){
 		"of 0 nodes":             func(t *Topology) { t.Nodes = 0 },
@@ -37,6 +47,7 @@ func TestWhatCannotBeATopologyIsRefused(t *testing.T) {
 		"0 leaf switches":        func(t *Topology) { t.Leafs = 0 },
 		"4 racks and 0 zones":    func(t *Topology) { t.Zones = nil },
 		"want Config, Runner":    nil,
+		"the larger product":     func(t *Topology) { t.Larger = 2 },
 		"of 27 leaf switches, 4": func(t *Topology) { t.Leafs = 27 },
 	} {
 		topology := DefaultTopology()

@@ -21,14 +21,14 @@ const declaredKnobs = `- {role: micro-batch, arg: --batch-size, type: int, min: 
 `
 
 var propertyCases = []propertyCase{
-	{remedy: steps.SetAllocator, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.SetAllocator, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,
 		object: func(random *rand.Rand, job *batchv1.Job) {
 			if random.IntN(2) == 0 {
 				setEnv(job, "PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:128,roundup_power2_divisions:4")
 			}
 		},
 		meddle: anew(func(job *batchv1.Job) { setEnv(job, "PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:False") })},
-	{remedy: steps.TurnKnobs, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.TurnKnobs, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,
 		object: func(random *rand.Rand, job *batchv1.Job) {
 			job.Annotations = map[string]string{incident.KnobAnnotation: declaredKnobs}
 			batch := fmt.Sprint(2 << random.IntN(4))
@@ -36,12 +36,12 @@ var propertyCases = []propertyCase{
 			trainer(job).Args = append(trainer(job).Args, [][]string{{"--batch-size=" + batch}, {"--batch-size", batch}}[random.IntN(2)]...)
 		},
 		meddle: anew(func(job *batchv1.Job) { setEnv(job, "GRAD_ACCUM", "99") })},
-	{remedy: steps.RaiseMemory, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.RaiseMemory, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,
 		object: func(random *rand.Rand, job *batchv1.Job) { limitMemory(random, job) },
 		meddle: anew(func(job *batchv1.Job) {
 			trainer(job).Resources.Limits[corev1.ResourceMemory] = resource.MustParse("77Gi")
 		})},
-	{remedy: steps.RaiseShm, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.RaiseShm, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,
 		object: func(random *rand.Rand, job *batchv1.Job) {
 			if random.IntN(2) == 0 {
 				limitMemory(random, job)
@@ -60,29 +60,29 @@ var propertyCases = []propertyCase{
 				}
 			}
 		})},
-	{remedy: steps.LargerGPU, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.LargerGPU, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,
 		params: func(_ *trial, params *steps.PlanRemedyParams) {
 			params.Findings = []incident.Finding{{ID: incident.LargerGPUFree, State: incident.Yes, Value: "NVIDIA-H200"}}
 		},
 		meddle: anew(func(job *batchv1.Job) { job.Spec.Template.Spec.NodeSelector["nvidia.com/gpu.product"] = "NVIDIA-B200" })},
-	{remedy: steps.CacheDataset, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.CacheDataset, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,
 		object: func(random *rand.Rand, job *batchv1.Job) { coldCache(random, job) },
 		meddle: anew(func(job *batchv1.Job) { job.Spec.Template.Spec.InitContainers[0].Args = []string{"theirs"} })},
-	{remedy: steps.FasterStorage, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true, prepares: true,
+	{remedy: steps.FasterStorage, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true, prepares: true,
 		object: func(random *rand.Rand, job *batchv1.Job) { onSlowClaim(random, job) },
 		state:  func(p *trial, state map[string]any) { p.claimsAndCopies(state) },
 		meddle: anew(func(job *batchv1.Job) {
 			volumeNamed(job, "dataset").PersistentVolumeClaim.ClaimName = "corpus-of-theirs"
 		})},
-	{remedy: steps.FasterStorage, doing: steps.PrepareChange, undoing: steps.UndoChange,
+	{remedy: steps.FasterStorage, doing: steps.PrepareChange, undoing: steps.UndoChange, verb: "run",
 		object: func(random *rand.Rand, job *batchv1.Job) { onSlowClaim(random, job) },
 		state:  func(p *trial, state map[string]any) { p.claimsAndCopies(state) },
 		meddle: func(p *trial) { p.editPrepared() }},
-	{remedy: steps.RestoreRDMAResource, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.RestoreRDMAResource, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "apply", stops: true,
 		meddle: func(p *trial) {
 			p.patchJob(p.name, `{"spec":{"template":{"spec":{"containers":[{"name":"trainer","resources":{"limits":{"`+rdmaResource+`":"3"},"requests":{"`+rdmaResource+`":"3"}}}]}}}}`)
 		}},
-	{remedy: steps.AllowJobTraffic, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.AllowJobTraffic, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "create", stops: true,
 		object: func(_ *rand.Rand, job *batchv1.Job) {
 			two := int32(2)
 			job.Spec.Parallelism, job.Spec.Completions = &two, &two
@@ -93,7 +93,7 @@ var propertyCases = []propertyCase{
 				[]byte(`[{"op":"replace","path":"/spec/ingress","value":[{}]}]`), metav1.PatchOptions{FieldManager: "somebody"})
 			p.must(err)
 		}},
-	{remedy: steps.IsolateNode, doing: steps.ApplyChange, undoing: steps.UndoChange, stops: true,
+	{remedy: steps.IsolateNode, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "isolate", stops: true,
 		params: func(p *trial, params *steps.PlanRemedyParams) {
 			params.Blamed = incident.Blamed{Kind: "node", Names: []string{p.aNode()}}
 		},
@@ -113,7 +113,7 @@ var propertyCases = []propertyCase{
 		meddle: func(p *trial) {
 			p.patchJob(p.name, `{"metadata":{"annotations":{"gpumedic.io/suspended-by":"somebody else"}}}`)
 		}},
-	{remedy: steps.ReplaceRank, doing: steps.ApplyChange, undoing: steps.UndoChange,
+	{remedy: steps.ReplaceRank, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "evict",
 		params: func(p *trial, params *steps.PlanRemedyParams) {
 			params.Blamed = incident.Blamed{Kind: "rank", Names: []string{"0"}}
 		},

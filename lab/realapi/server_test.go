@@ -3,6 +3,7 @@ package realapi
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -21,6 +22,11 @@ import (
 var control *cluster.Cluster
 
 func TestMain(m *testing.M) {
+	// The tests wait for controllers more than they compute: as many as cores at
+	// once would leave the cores idle. A -parallel on the command line wins.
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+	}
 	code, err := withControlPlane(m.Run)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

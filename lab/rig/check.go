@@ -35,6 +35,7 @@ func (r *Rig) Check(ctx context.Context, e *Ending) []string {
 	wrong = append(wrong, r.checkEnv(ctx, want.Env)...)
 	wrong = append(wrong, checkFindings(record, want)...)
 	wrong = append(wrong, r.checkProbes(ctx)...)
+	wrong = append(wrong, r.checkProduct(ctx, want.Product)...)
 	if want.Training {
 		wrong = append(wrong, r.checkTraining(ctx, e.Scenario.Ranks)...)
 	}

@@ -2,6 +2,7 @@ package rig
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -19,26 +20,53 @@ func (r *Rig) checkEnv(ctx context.Context, want map[string]string) []string {
 	if len(want) == 0 {
 		return nil
 	}
-	selector := batchv1.JobNameLabel + "=" + scenarios.Job
-	pods, err := r.Admin.CoreV1().Pods(scenarios.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	pods, err := r.lasting(ctx)
 	if err != nil {
 		return []string{fmt.Sprintf("looking at the ranks' variables: %v", err)}
 	}
 	var wrong []string
-	seen := 0
-	for _, pod := range pods.Items {
-		if pod.DeletionTimestamp != nil {
-			continue
-		}
-		seen++
+	for _, pod := range pods {
 		for name, pattern := range want {
 			wrong = append(wrong, checkVariable(pod, name, pattern)...)
 		}
 	}
-	if seen == 0 {
-		wrong = append(wrong, "there is no rank whose variables could be looked at")
-	}
 	slices.Sort(wrong)
+	return wrong
+}
+
+// lasting are the job's pods that are there to stay; none is an error.
+func (r *Rig) lasting(ctx context.Context) ([]corev1.Pod, error) {
+	selector := batchv1.JobNameLabel + "=" + scenarios.Job
+	list, err := r.Admin.CoreV1().Pods(scenarios.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, err
+	}
+	pods := slices.DeleteFunc(list.Items, func(pod corev1.Pod) bool { return pod.DeletionTimestamp != nil })
+	if len(pods) == 0 {
+		return nil, errors.New("there is no rank that could be looked at")
+	}
+	return pods, nil
+}
+
+// checkProduct wants every rank on a node with the GPU that the scenario names.
+func (r *Rig) checkProduct(ctx context.Context, want string) []string {
+	if want == "" {
+		return nil
+	}
+	pods, err := r.lasting(ctx)
+	if err != nil {
+		return []string{fmt.Sprintf("looking at the ranks' GPUs: %v", err)}
+	}
+	var wrong []string
+	for _, pod := range pods {
+		node, err := r.Admin.CoreV1().Nodes().Get(ctx, pod.Spec.NodeName, metav1.GetOptions{})
+		if err != nil {
+			return append(wrong, fmt.Sprintf("looking at the GPUs of %s: %v", pod.Name, err))
+		}
+		if have := node.Labels["nvidia.com/gpu.product"]; have != want {
+			wrong = append(wrong, fmt.Sprintf("%s is on %s with %s, must be on %s", pod.Name, node.Name, have, want))
+		}
+	}
 	return wrong
 }
 

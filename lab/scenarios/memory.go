@@ -34,7 +34,7 @@ func memory() []entry {
 		fragments("oom-fragmentation", "A job dies of CUDA out of memory every few steps, although the total would be enough",
 			"The caching allocator reserves more and more that it cannot use again. Segments that can grow heal it, and the job passes "+
 				"the step at which it used to die.", false),
-		capacity(true), capacity(false), tenant(), hostLimit(), shm(), leak(),
+		capacity(true), capacity(false), largerGPU(), tenant(), hostLimit(), shm(), leak(),
 		fragments("oom-allocator-useless", "Segments that can grow do not help: the driver does not know them",
 			"As oom-fragmentation, but the nodes' driver cannot map memory piece by piece, which no object shows. The approved setting "+
 				"is applied, the job dies at the same step again, and the setting is taken back; a person takes over.", true),
@@ -88,6 +88,20 @@ func capacity(knob bool) entry {
 	return oom("oom-capacity-no-knob", "The micro-batch does not fit into the GPU, and nothing may be turned",
 		"As oom-capacity-knob, but the owners declare nothing. What would help is said, and nothing is changed.", "oom", program,
 		Expect{Outcome: incident.Escalated, RootCause: "true-capacity-oom", BlamedKind: "config", ClusterUnchanged: true})
+}
+
+func largerGPU() entry {
+	program := faults.Training{GPU: large8}
+	program.GPU.Sample *= 2
+	e := oom("oom-capacity-larger-gpu", "The micro-batch does not fit into the GPU, and half of the cluster has larger ones",
+		"As oom-capacity-no-knob, but eight nodes with H200 are free, and the job's selector names the H100. It is sent to the larger product, "+
+			"where the same training fits.", "oom-capacity-larger-gpu", program,
+		Expect{
+			Outcome: incident.Resolved, RootCause: "true-capacity-oom", BlamedKind: "config", Changes: 1, Training: true, Transport: "IB",
+			Env: map[string]string{"MICRO_BATCH": "4"}, Product: "NVIDIA-H200",
+		})
+	e.larger = "NVIDIA-H200"
+	return e
 }
 
 func tenant() entry {

@@ -12,7 +12,7 @@ import (
 )
 
 //go:embed base nccl-policy nccl-rdma-fallback nccl-wrong-interface
-//go:embed oom oom-capacity-knob oom-foreign-process oom-host-limit oom-shm
+//go:embed oom oom-capacity-knob oom-capacity-larger-gpu oom-foreign-process oom-host-limit oom-shm
 //go:embed dataset dataset-loader dataset-slow-storage dataset-mount-failure dataset-cold-cache
 var files embed.FS
 
@@ -90,6 +90,8 @@ type Expect struct {
 	// Env are variables of the ranks' container at the end, by name: a regular
 	// expression for the whole value, "" for a variable that is not there.
 	Env map[string]string
+	// Product is the GPU of every rank's node at the end, "" for any.
+	Product string
 }
 
 // All lists the scenarios in the order of the table.
@@ -101,7 +103,7 @@ func All() ([]Scenario, error) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("manifests of scenario %s: %w", list[i].Name, err))
 		}
-		list[i].Manifests, list[i].Ranks, list[i].Topology = manifests, list[i].size.ranks, list[i].size.topology()
+		list[i].Manifests, list[i].Ranks, list[i].Topology = manifests, list[i].size.ranks, list[i].topology()
 	}
 	all := make([]Scenario, len(list))
 	for i, e := range list {

@@ -81,7 +81,7 @@ func TestEveryScenarioIsWholeAndStrict(t *testing.T) {
 		})
 	}
 	want := []string{"nccl-policy", "nccl-rdma-fallback", "nccl-policy-denied", "nccl-policy-useless", "nccl-peer-died", "nccl-wrong-interface", "false-alarm", "crash"}
-	for _, name := range []string{"fragmentation", "capacity-knob", "capacity-no-knob", "foreign-process", "host-limit", "shm", "leak", "allocator-useless", "behind-nccl"} {
+	for _, name := range []string{"fragmentation", "capacity-knob", "capacity-no-knob", "capacity-larger-gpu", "foreign-process", "host-limit", "shm", "leak", "allocator-useless", "behind-nccl"} {
 		want = append(want, "oom-"+name)
 	}
 	for _, name := range []string{"loader", "slow-storage", "copy-fails", "mount-failure", "cold-cache", "metrics-missing", "false-alarm"} {

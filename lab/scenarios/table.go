@@ -6,14 +6,26 @@ import (
 
 	"gpumedic/incident"
 	"gpumedic/lab/faults"
+	"gpumedic/lab/kubelet"
 )
 
 // entry is a scenario, the folder that its manifests come from, "" for the
-// healthy job alone, and its size.
+// healthy job alone, and its size. Of a cluster with larger GPUs beside the others
+// half of the nodes have them.
 type entry struct {
 	Scenario
 	folder string
 	size   size
+	larger string
+}
+
+// topology is that of the scenario's cluster.
+func (e entry) topology() kubelet.Topology {
+	t := e.size.topology()
+	if e.larger != "" {
+		t.Larger, t.LargerProduct = t.Nodes/2, e.larger
+	}
+	return t
 }
 
 // The failure case of the table's incidents.
