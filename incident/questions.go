@@ -70,7 +70,7 @@ const (
 	VolumeFull        = "volume-full"         // bytes or inodes; value "99 % of inodes"
 	VolumeClassSlow   = "volume-class-slow"   // the claim's class is a slow one and a faster one exists; value "standard-hdd, faster: premium-ssd"
 	StorageSlow       = "storage-slow"        // measured by the probe: value "41 MB/s, 38 ms"
-	SmallFilesSlow    = "small-files-slow"    // large reads are quick, many small ones are not
+	SmallFilesSlow    = "small-files-slow"    // large reads are quick, many small ones are not; value "280 reads/s, 14 ms"
 	CacheCold         = "cache-cold"          // a cache is declared and was empty or missed; value is its directory
 	CacheMissing      = "cache-missing"       // no cache is declared for a remote dataset
 	LoaderWorkersFew  = "loader-workers-few"  // value "0 workers of 8 CPUs"

@@ -56,9 +56,9 @@ func (h *Hands) CheckRankLogs(ctx context.Context, params steps.CheckParams) (st
 	if err != nil {
 		return steps.CheckResult{}, err
 	}
-	minutes := transcript{target: workload.Target, wanted: wantedLogs(workload, heard), ranks: heard, at: h.Now()}
+	minutes := transcript{target: workload.Target, wanted: wantedLogs(workload, heard), ranks: heard, at: h.Now(), logs: logs}
 	return steps.CheckResult{
-		Findings:     append(minutes.inputWaits(collector, logs), minutes.transport(), minutes.progress(), minutes.silent(), minutes.workersDie()),
+		Findings:     append(minutes.inputWaits(collector), minutes.transport(), minutes.progress(), minutes.silent(), minutes.workersDie()),
 		Observations: collector.Observations(),
 	}, nil
 }
@@ -107,6 +107,8 @@ type transcript struct {
 	wanted int
 	ranks  map[int]*heardRank
 	at     time.Time
+	// logs are those that were read.
+	logs []rankLogEntry
 }
 
 func (t transcript) finding(id string, state incident.State) incident.Finding {
