@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
@@ -75,6 +76,29 @@ func rollBlockers(target incident.Target, live *unstructured.Unstructured) []str
 		why = append(why, fmt.Sprintf("%s holds its pods below %d back (partition): lower it first", target, partition))
 	}
 	return why
+}
+
+// rollWaits says which pods a StatefulSet's controller would wait for before it
+// replaces any, "" when none: with the policy OrderedReady, its default, it goes on
+// only while all pods are ready (processReplica of Kubernetes v1.37.2), so that a pod
+// that never gets ready keeps the cure from itself.
+func (d *draft) rollWaits() string {
+	policy, _, _ := unstructured.NestedString(d.live.Object, "spec", "podManagementPolicy")
+	if d.live.GetKind() != "StatefulSet" || policy == "Parallel" {
+		return ""
+	}
+	var unready []string
+	for _, pod := range d.pods {
+		if !slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+			return c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue
+		}) {
+			unready = append(unready, pod.Name)
+		}
+	}
+	if unready == nil {
+		return ""
+	}
+	return "; its controller waits for " + incident.Some(unready) + " to be ready first: where that does not happen, delete them once the change is made"
 }
 
 // claimsThatGo notes claims that the pods mount and that would be deleted, data and

@@ -163,3 +163,19 @@ func TestADeploymentTakesDownWhatItsStrategySays(t *testing.T) {
 		}
 	}
 }
+
+func TestAStatefulSetSaysForWhichPodsItWaits(t *testing.T) {
+	pod := func(name string, ready corev1.ConditionStatus) corev1.Pod {
+		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}}}
+	}
+	pods := []corev1.Pod{pod("x-0", corev1.ConditionTrue), pod("x-1", corev1.ConditionFalse)}
+	for text, want := range map[string]string{"kind: StatefulSet\nspec: {podManagementPolicy: OrderedReady}": "waits for x-1 to be ready",
+		"kind: StatefulSet\nspec: {podManagementPolicy: Parallel}": "", "kind: Deployment\nspec: {}": ""} {
+		if got := (&draft{live: liveFrom(t, text), pods: pods}).rollWaits(); (got == "") != (want == "") || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+	if got := (&draft{live: liveFrom(t, "kind: StatefulSet\nspec: {}"), pods: pods[:1]}).rollWaits(); got != "" {
+		t.Errorf("all are ready: %q", got)
+	}
+}

@@ -68,7 +68,7 @@ func (h *Hands) planTemplate(ctx context.Context, d *draft, e edit, summary stri
 
 func (d *draft) templatePrice() string {
 	if rolls[d.workload.Target.Kind] {
-		return "which rolls its pods one after another"
+		return "which rolls its pods one after another" + d.rollWaits()
 	}
 	return d.priceWords()
 }
