@@ -64,3 +64,24 @@ func TestCopyThatDoesNotEndWell(t *testing.T) {
 		})
 	}
 }
+
+// TestClaimInUseIsLeft: a claim that somebody else's pod mounts outlives the undo.
+func TestClaimInUseIsLeft(t *testing.T) {
+	claim := &corev1.PersistentVolumeClaim{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
+		ObjectMeta: metav1.ObjectMeta{Name: "new", Namespace: "training", UID: "u", Annotations: map[string]string{steps.OperationAnnotation: "op"}}}
+	user := func(label string) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "training", Labels: map[string]string{steps.CopyLabel: label}}, Spec: corev1.PodSpec{Volumes: []corev1.Volume{
+			{Name: "v", VolumeSource: corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "new"}}}}}}
+	}
+	change := incident.ObjectChange{Verb: verbCreate, APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: "training", Name: "new", Manifest: []byte(`{"spec":{"resources":{}}}`)}
+	for label, left := range map[string]bool{"": true, "true": false} {
+		w := newWorld(t, claim, user(label))
+		one, err := w.undoCreate(t.Context(), "op", change)
+		if err != nil || one.whole == left {
+			t.Errorf("label %q: %+v, %v", label, one, err)
+		}
+		if live, err := w.liveObject(t.Context(), change); err != nil || (live != nil) != left {
+			t.Errorf("label %q: left %t, %v", label, live != nil, err)
+		}
+	}
+}
