@@ -86,6 +86,7 @@ func (g *saga) prepare(ctx workflow.Context) error {
 	}
 	s := g.story
 	g.prepared = true
+	s.speaker.card(ctx, s.card("Preparing while the ranks run: "+g.plan.Summary))
 	result, err := call[steps.ApplyChangeResult](ctx, steps.PrepareChange, g.params())
 	if err != nil {
 		g.record().Note = "could not be prepared: " + plain(err)

@@ -29,20 +29,20 @@ func copied(c kubelet.Container) kubelet.Exit {
 	return kubelet.Exit{}
 }
 
-// storage makes the classes, which all tests share, and a slow claim.
+// storage makes the classes, which all tests share, and slow claims. The volume of a
+// fast claim is made when its first pod, which copies, has a node.
 func (w *world) storage() {
 	w.Helper()
-	retain, mode := corev1.PersistentVolumeReclaimDelete, storagev1.VolumeBindingImmediate
-	yes := true
-	for _, name := range []string{"realapi-hdd", "realapi-ssd"} {
+	gone, yes := corev1.PersistentVolumeReclaimDelete, true
+	for name, mode := range map[string]storagev1.VolumeBindingMode{"realapi-hdd": storagev1.VolumeBindingImmediate, "realapi-ssd": storagev1.VolumeBindingWaitForFirstConsumer} {
 		_, err := w.admin.StorageV1().StorageClasses().Create(w.ctx, &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: name},
-			Provisioner: kubelet.Provisioner, ReclaimPolicy: &retain, VolumeBindingMode: &mode, AllowVolumeExpansion: &yes}, metav1.CreateOptions{})
+			Provisioner: kubelet.Provisioner, ReclaimPolicy: &gone, VolumeBindingMode: &mode, AllowVolumeExpansion: &yes}, metav1.CreateOptions{})
 		if !apierrors.IsAlreadyExists(err) {
 			w.must(err)
 		}
 	}
 	w.boundClaim("corpus", "realapi-hdd")
-	w.boundClaim("corpus-of-theirs", "realapi-ssd")
+	w.boundClaim("corpus-of-theirs", "realapi-hdd")
 }
 
 func (w *world) boundClaim(name, class string) {
