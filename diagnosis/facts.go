@@ -59,6 +59,8 @@ func checkOfMemoryOrData(question string) string {
 		return steps.CheckVolumes
 	case incident.CacheCold, incident.CacheMissing, incident.LoaderWorkersFew, incident.PreprocessingFail:
 		return steps.CheckLoading
+	case incident.StorageSlow, incident.SmallFilesSlow:
+		return steps.RunIOProbe
 	}
 	return ""
 }

@@ -9,12 +9,11 @@ import (
 )
 
 // TestEveryQuestionOfARuleIsAskedByACheck: a diagnosis that would be decided by a
-// question names the check that asks it. Those of the tests of communication and
-// storage are put by tests.
+// question names the check that asks it. Those of the communication test are put
+// by a workflow of its own.
 func TestEveryQuestionOfARuleIsAskedByACheck(t *testing.T) {
-	byTests := []string{incident.StorageSlow, incident.SmallFilesSlow}
 	for _, r := range slices.Concat(rules, memoryRules, dataRules, probeRules) {
-		if strings.HasPrefix(r.question, "comm-test-") || slices.Contains(byTests, r.question) {
+		if strings.HasPrefix(r.question, "comm-test-") {
 			continue
 		}
 		if checkOf(r.question) == "" {

@@ -16,9 +16,12 @@ import (
 	"gpumedic/steps"
 )
 
-const declaredKnobs = `- {role: micro-batch, arg: --batch-size, type: int, min: 1, max: 64, constant: accumulation}
+const (
+	declaredKnobs = `- {role: micro-batch, arg: --batch-size, type: int, min: 1, max: 64, constant: accumulation}
 - {role: accumulation, env: GRAD_ACCUM, type: int, min: 1, max: 256}
 `
+	declaredCache = "- {role: cache-dir, env: CACHE_DIR, type: path, source: /data/images, size: 30Gi}\n"
+)
 
 var propertyCases = []propertyCase{
 	{remedy: steps.SetAllocator, doing: steps.ApplyChange, undoing: steps.UndoChange, verb: "replace", stops: true,

@@ -41,6 +41,7 @@ func TestPropertyOtherKinds(t *testing.T) {
 			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			t.Cleanup(cancel)
 			w.ctx = ctx
+			w.storage()
 			for remedy, how := range kindCases {
 				k := &ofKind{trial: &trial{world: w, propertyCase: propertyCase{remedy: remedy}}, client: w.dynamic.Resource(resource).Namespace(w.namespace)}
 				k.create(resource, text)
@@ -147,7 +148,7 @@ func (k *ofKind) create(resource schema.GroupVersionResource, text string) {
 	k.must(yaml.Unmarshal([]byte(text), &object.Object))
 	object.SetAPIVersion(resource.GroupVersion().String())
 	object.SetName(k.remedy)
-	object.SetAnnotations(map[string]string{incident.KnobAnnotation: declaredKnobs})
+	object.SetAnnotations(map[string]string{incident.KnobAnnotation: declaredKnobs + declaredCache})
 	k.target = incident.Target{Cluster: "lab", Namespace: k.namespace, Kind: object.GetKind(), Name: k.remedy}
 	_, err := k.client.Create(k.ctx, &object, metav1.CreateOptions{FieldManager: "kubectl-create", FieldValidation: metav1.FieldValidationStrict})
 	k.must(err)
@@ -210,7 +211,7 @@ func (k *ofKind) planned(before map[string]any) {
 	}
 	k.plan = result.Plan
 	k.same(before, k.object(), true, "planned")
-	k.snapshot, k.stops = k.world.snapshot(k.plan), k.plan.Restart
+	k.snapshot, k.stops, k.prepares = k.world.snapshot(k.plan), k.plan.Restart, len(k.plan.Prepare) > 0
 }
 
 // thereAndBack plans, changes and undoes, by hands that die at the n-th write of

@@ -63,7 +63,7 @@ func (w *world) boundClaim(name, class string) {
 // variable that would name one.
 func coldCache(random *rand.Rand, job *batchv1.Job) {
 	onSlowClaim(random, job)
-	job.Annotations = map[string]string{incident.KnobAnnotation: "- {role: cache-dir, env: CACHE_DIR, type: path, source: /data/images, size: 30Gi}\n"}
+	job.Annotations = map[string]string{incident.KnobAnnotation: declaredCache}
 	if random.IntN(2) == 0 {
 		return
 	}

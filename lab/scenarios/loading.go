@@ -45,7 +45,7 @@ func loading() []entry {
 		mountFailure(),
 		starved("dataset-cold-cache", "A cache is declared, and it is empty whenever the ranks start",
 			"The cache is a folder of the pod that only the program fills, so that the whole first epoch comes from a shared file server. "+
-				"An init container copies the dataset there before the ranks start; the owners have declared where it is and how large.", "dataset-cold-cache", steady,
+				"An init container copies the dataset there before the ranks start; the owners have declared where it is and how large.", "dataset-cold-cache", pictures,
 			Expect{Outcome: incident.Resolved, RootCause: tooSlow, BlamedKind: "config", Changes: 1, Training: true, Transport: "IB"}).
 			measured(incident.StorageSlow, "no 400 MB/s, 14 ms").measured(incident.SmallFilesSlow, "yes 280 reads/s, 14 ms"),
 		unmeasured(), loadsWell(),
