@@ -118,7 +118,7 @@ func (h *Hands) undoCreate(ctx context.Context, operation string, change inciden
 	if edited != "" {
 		return undone{found: fmt.Sprintf("%s was edited since it was created and is left as it is:\n%s", nameOf(change), edited)}, nil
 	}
-	if user, err := h.userOf(ctx, change); err != nil || user != "" {
+	if user, err := h.lastUserOf(ctx, change); err != nil || user != "" {
 		return undone{found: fmt.Sprintf("%s is left, because pod %s mounts it", nameOf(change), user)}, err
 	}
 	client, err := h.objectClient(change)

@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -10,6 +11,21 @@ import (
 	"gpumedic/incident"
 	"gpumedic/steps"
 )
+
+// lastUserOf is userOf once it has stayed for a while: pods of a Deployment that go
+// because the workload was put back mount a claim to their end.
+func (h *Hands) lastUserOf(ctx context.Context, change incident.ObjectChange) (string, error) {
+	for until := h.Now().Add(removal); ; {
+		user, err := h.userOf(ctx, change)
+		if err != nil || user == "" || !h.Now().Before(until) {
+			return user, err
+		}
+		h.progress(ctx)
+		if err := wait(ctx, time.Second); err != nil {
+			return user, err
+		}
+	}
+}
 
 // userOf names a pod that mounts a claim and is no copy of ours, "" when none does or
 // the object is no claim. What somebody has begun to use is not deleted: once its
