@@ -3,6 +3,7 @@ package cluster
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -75,7 +76,8 @@ func TestClaimInUseIsLeft(t *testing.T) {
 	}
 	change := incident.ObjectChange{Verb: verbCreate, APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: "training", Name: "new", Manifest: []byte(`{"spec":{"resources":{}}}`)}
 	for label, left := range map[string]bool{"": true, "true": false} {
-		w := newWorld(t, claim, user(label))
+		w, now := newWorld(t, claim, user(label)), midday
+		w.Now = func() time.Time { now = now.Add(removal); return now }
 		one, err := w.undoCreate(t.Context(), "op", change)
 		if err != nil || one.whole == left {
 			t.Errorf("label %q: %+v, %v", label, one, err)

@@ -22,8 +22,8 @@ func userPod(name string, options ...func(*corev1.Pod)) *corev1.Pod {
 	return pod
 }
 
-// TestClaimInUseIsLeft: what runs and mounts a claim counts once it has stayed.
-func TestClaimInUseIsLeft(t *testing.T) {
+// TestLastUserOfAClaim: what runs and mounts a claim counts once it has stayed.
+func TestLastUserOfAClaim(t *testing.T) {
 	copies := func(pod *corev1.Pod) { pod.Labels[steps.CopyLabel] = "true" }
 	hasEnded := func(pod *corev1.Pod) { pod.Status.Phase = corev1.PodSucceeded }
 	change := incident.ObjectChange{Kind: "PersistentVolumeClaim", Namespace: "training", Name: "corpus"}
