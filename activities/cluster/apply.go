@@ -25,16 +25,20 @@ const writeTries = 5
 // or object that is no longer what the plan was made for, and a field that
 // somebody else owns, is a Conflict: nothing is forced.
 func (h *Hands) ApplyChange(ctx context.Context, params steps.ApplyChangeParams) (steps.ApplyChangeResult, error) {
-	var result steps.ApplyChangeResult
 	target, err := h.liveTarget(ctx, params.Plan.Target)
 	if err != nil {
-		return result, err
+		return steps.ApplyChangeResult{}, err
 	}
 	if why := replaced(params.Plan.Target, target, params.Plan.TargetUID); why != "" && !replaces(params.Plan) {
-		return result, void(why, "applying %s", params.Plan.Remedy)
+		return steps.ApplyChangeResult{}, void(why, "applying %s", params.Plan.Remedy)
 	}
-	for _, change := range params.Plan.Changes {
-		already, err := h.applyOne(ctx, params.OperationID, change)
+	return h.applyAll(ctx, params.OperationID, params.Plan.Changes)
+}
+
+// applyAll carries out changes in their order, up to the first that fails.
+func (h *Hands) applyAll(ctx context.Context, operation string, changes []incident.ObjectChange) (result steps.ApplyChangeResult, err error) {
+	for _, change := range changes {
+		already, err := h.applyOne(ctx, operation, change)
 		if err != nil {
 			return result, err
 		}

@@ -30,27 +30,14 @@ const (
 // ended well. A Job that failed, or did not start, is an error that no retry mends.
 // The wait ends with ctx.
 func (h *Hands) PrepareChange(ctx context.Context, params steps.ApplyChangeParams) (steps.ApplyChangeResult, error) {
-	var result steps.ApplyChangeResult
 	target, err := h.liveTarget(ctx, params.Plan.Target)
 	if err != nil {
-		return result, err
+		return steps.ApplyChangeResult{}, err
 	}
 	if why := replaced(params.Plan.Target, target, params.Plan.TargetUID); why != "" {
-		return result, void(why, "preparing %s", params.Plan.Remedy)
+		return steps.ApplyChangeResult{}, void(why, "preparing %s", params.Plan.Remedy)
 	}
-	for _, change := range params.Plan.Prepare {
-		already, err := h.applyOne(ctx, params.OperationID, change)
-		if err != nil {
-			return result, err
-		}
-		if already {
-			result.Already++
-		} else {
-			result.Applied++
-		}
-	}
-	result.At = h.Now().UTC()
-	return result, nil
+	return h.applyAll(ctx, params.OperationID, params.Plan.Prepare)
 }
 
 // run creates a Job, or finds the one that an earlier attempt created, and waits

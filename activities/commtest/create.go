@@ -21,10 +21,10 @@ func (h *Hands) ensure(ctx context.Context, p steps.RunCommTestParams) (*batchv1
 	if err != nil {
 		return nil, err
 	}
-	if err := h.ensureConfigMap(ctx, p, job); err != nil {
+	if err := testpods.Ensure(ctx, h.Kube.CoreV1().ConfigMaps(p.Namespace), "config map", configMapFor(job), job); err != nil {
 		return nil, err
 	}
-	return job, h.ensureService(ctx, p, job)
+	return job, testpods.Ensure(ctx, h.Kube.CoreV1().Services(p.Namespace), "service", serviceFor(p, job), job)
 }
 
 func (h *Hands) ensureJob(ctx context.Context, p steps.RunCommTestParams) (*batchv1.Job, error) {
@@ -56,34 +56,4 @@ func joinable(p steps.RunCommTestParams, kind string, found metav1.Object) error
 		return incident.Faultf(incident.Unreachable, errors.New("it is being deleted"), "joining test %s %s/%s", kind, p.Namespace, p.Name)
 	}
 	return nil
-}
-
-func (h *Hands) ensureConfigMap(ctx context.Context, p steps.RunCommTestParams, job *batchv1.Job) error {
-	maps := h.Kube.CoreV1().ConfigMaps(p.Namespace)
-	_, err := maps.Create(ctx, configMapFor(job), testpods.CreateOptions())
-	if !apierrors.IsAlreadyExists(err) {
-		return testpods.Created(err, "creating config map %s/%s", p.Namespace, p.Name)
-	}
-	found, err := maps.Get(ctx, p.Name, metav1.GetOptions{})
-	if err != nil {
-		return testpods.GoneAgain(err, "reading config map %s/%s of an earlier attempt", p.Namespace, p.Name)
-	}
-	return testpods.Ours(found, "config map", job, func(options metav1.DeleteOptions) error {
-		return maps.Delete(ctx, p.Name, options)
-	})
-}
-
-func (h *Hands) ensureService(ctx context.Context, p steps.RunCommTestParams, job *batchv1.Job) error {
-	services := h.Kube.CoreV1().Services(p.Namespace)
-	_, err := services.Create(ctx, serviceFor(p, job), testpods.CreateOptions())
-	if !apierrors.IsAlreadyExists(err) {
-		return testpods.Created(err, "creating service %s/%s", p.Namespace, p.Name)
-	}
-	found, err := services.Get(ctx, p.Name, metav1.GetOptions{})
-	if err != nil {
-		return testpods.GoneAgain(err, "reading service %s/%s of an earlier attempt", p.Namespace, p.Name)
-	}
-	return testpods.Ours(found, "service", job, func(options metav1.DeleteOptions) error {
-		return services.Delete(ctx, p.Name, options)
-	})
 }

@@ -32,7 +32,7 @@ func (h *Hands) ensure(ctx context.Context, p steps.RunIOProbeParams, at place) 
 			return nil, err
 		}
 	}
-	return job, h.ensureConfigMap(ctx, p, job)
+	return job, testpods.Ensure(ctx, h.Kube.CoreV1().ConfigMaps(p.Namespace), "config map", configMapFor(job), job)
 }
 
 // joinable says whether the Job found is the probe we were asked for.
@@ -46,19 +46,4 @@ func joinable(p steps.RunIOProbeParams, at place, found *batchv1.Job) error {
 		return incident.Faultf(incident.Conflict, errors.New("it reads from another node: "+node), "joining the probe %s/%s", p.Namespace, p.Name)
 	}
 	return nil
-}
-
-func (h *Hands) ensureConfigMap(ctx context.Context, p steps.RunIOProbeParams, job *batchv1.Job) error {
-	maps := h.Kube.CoreV1().ConfigMaps(p.Namespace)
-	_, err := maps.Create(ctx, configMapFor(job), testpods.CreateOptions())
-	if !apierrors.IsAlreadyExists(err) {
-		return testpods.Created(err, "creating config map %s/%s", p.Namespace, p.Name)
-	}
-	found, err := maps.Get(ctx, p.Name, metav1.GetOptions{})
-	if err != nil {
-		return testpods.GoneAgain(err, "reading config map %s/%s of an earlier attempt", p.Namespace, p.Name)
-	}
-	return testpods.Ours(found, "config map", job, func(options metav1.DeleteOptions) error {
-		return maps.Delete(ctx, p.Name, options)
-	})
 }
