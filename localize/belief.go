@@ -7,17 +7,21 @@ import (
 )
 
 const (
-	// informed of the chains begin with the likeliest explanation, the others with none.
-	chains, informed = 4, 2
+	chains = 4
+	// Where there are manyTests, informed of the chains begin with the likeliest
+	// explanation: with fewer all of them see the whole country from anywhere, and
+	// better so.
+	manyTests, informed = 40, 2
 	// warm moves of each chain are forgotten, then every thin-th explanation of
 	// the moves that follow is kept.
 	warm, moves, thin = 2500, 7000, 7
-	// hottest is the heat that the warm moves begin with.
-	hottest = 8
-	// Explanations so much less likely than those of the best chain on average are
-	// from a dead end, or from the way to where the others are (a factor of
-	// exp(12), more than the ways in which one bad link may lie among two hundred
-	// nodes).
+	// hottest is the heat that the warm moves begin with, lukewarm the same where they
+	// begin with an explanation: hotter and it would be forgotten.
+	hottest, lukewarm = 8.0, 3.0
+	// A chain whose explanations are so much less likely than those of another is
+	// caught in a dead end, and single ones are from the way to where the others
+	// are (a factor of exp(12), more than the ways in which one bad link may lie
+	// among two hundred nodes).
 	deadEnd = 12
 )
 
@@ -44,7 +48,11 @@ func believe(f *field) *belief {
 	b := &belief{f: f, node: make([]float64, len(f.site.nodes)), link: make([]float64, len(f.site.nodes))}
 	from := newProposal(f)
 	var walks [chains]walk
-	best, start := math.Inf(-1), likeliest(f)
+	best := math.Inf(-1)
+	var start []part
+	if len(f.tests) >= manyTests {
+		start = likeliest(f)
+	}
 	for seed := range uint64(chains) {
 		c := newChain(f, from, seed+1)
 		if seed < informed {
@@ -54,11 +62,7 @@ func believe(f *field) *belief {
 		best = max(best, walks[seed].mean())
 	}
 	for _, w := range walks {
-		for i, sample := range w.samples {
-			if w.scores[i] > best-deadEnd {
-				b.samples = append(b.samples, sample)
-			}
-		}
+		b.samples = append(b.samples, w.above(best-deadEnd, len(start) > 0)...)
 	}
 	b.count()
 	b.smooth()
@@ -71,6 +75,21 @@ type walk struct {
 	scores  []float64
 }
 
+// above are the explanations of a walk that is likelier than the bar on average, or
+// each that is itself.
+func (w walk) above(bar float64, each bool) [][]part {
+	if !each && w.mean() > bar {
+		return w.samples
+	}
+	var kept [][]part
+	for i, sample := range w.samples {
+		if each && w.scores[i] > bar {
+			kept = append(kept, sample)
+		}
+	}
+	return kept
+}
+
 func (w walk) mean() float64 {
 	sum := 0.0
 	for _, score := range w.scores {
@@ -80,11 +99,12 @@ func (w walk) mean() float64 {
 }
 
 func (c *chain) walk() walk {
+	heat := hottest
+	if len(c.assumed) > 0 {
+		heat = lukewarm
+	}
 	for i := range warm {
-		c.heat = math.Pow(hottest, 1-float64(i)/(0.8*warm))
-		if c.heat = max(1, c.heat); len(c.assumed) > 0 {
-			c.heat = 1 // or it would forget where it began
-		}
+		c.heat = max(1, math.Pow(heat, 1-float64(i)/(0.8*warm)))
 		c.step()
 	}
 	var w walk

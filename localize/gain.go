@@ -11,7 +11,7 @@ const (
 	dreams = 1000
 	// A round takes its time however many groups it has: its price is one. Each
 	// test is a Job more, each node of it GPUs in use.
-	testPrice, nodePrice = 0.23, 0.1
+	testPrice, nodePrice = 0.21, 0.1
 )
 
 // forecast tells what offered rounds would teach.

@@ -13,13 +13,25 @@ func (s *state) unproven(parts []part) group {
 	var list group
 	for _, p := range parts {
 		switch {
-		case p.place == atNode && s.proofsAgainst(int(p.a)) < s.proofsNeeded(int(p.a)):
+		case p.place == atNode && (s.proofsAgainst(int(p.a)) < s.proofsNeeded(int(p.a)) || !s.failedClosely(int(p.a))):
 			list = append(list, int(p.a))
 		case p.place == atLink && !s.met[ascendingPair(int(p.a), int(p.b))]:
 			list = append(list, int(p.a), int(p.b))
 		}
 	}
 	return list
+}
+
+// closely is how many nodes a test may have that accuses one of them: in a larger
+// company the fault may be another's that fails now and then and passed elsewhere.
+const closely = 4
+
+// failedClosely says whether a node was in a bad test of few.
+func (s *state) failedClosely(node int) bool {
+	return slices.ContainsFunc(s.tests, func(t test) bool {
+		_, in := slices.BinarySearch(t.group, node)
+		return in && t.bad() && len(t.group) <= closely
+	})
 }
 
 // proofsNeeded is one more for a node that passed too: it fails now and then,
