@@ -136,17 +136,20 @@ func (s *story) card(headline string) steps.Card {
 		card.Evidence = card.Cause.Reasons[:min(5, len(card.Cause.Reasons))]
 	}
 	if s.asking != nil {
-		card.Plan, card.Asking = toRead(s.asking), true
+		card.Plan, card.Asking = s.toRead(s.asking), true
 		card.Deadline = s.deadline.Format("15:04 MST")
 	} else if s.record.Plan != nil {
-		card.Plan = toRead(s.record.Plan)
+		card.Plan = s.toRead(s.record.Plan)
 	}
 	return card
 }
 
 // toRead is a plan as people read it, without what only machines do: that names
 // every rank's node, and a card is written again and again.
-func toRead(plan *incident.Plan) *incident.Plan {
+func (s *story) toRead(plan *incident.Plan) *incident.Plan {
+	if !s.plansToRead {
+		return plan
+	}
 	short := *plan
 	short.Changes, short.Isolation = nil, nil
 	return &short

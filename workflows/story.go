@@ -49,12 +49,15 @@ type story struct {
 	// stops are the times the ranks were stopped for a test.
 	stops []incident.Change
 
+	// plansToRead: see versions.go.
+	plansToRead bool
+
 	speaker *speaker
 	report  steps.WriteReportResult
 }
 
 func newStory(ctx workflow.Context, in IncidentInput) *story {
-	s := &story{in: in, state: "investigating", seen: map[string]int{}, open: map[string]bool{}}
+	s := &story{in: in, state: "investigating", seen: map[string]int{}, open: map[string]bool{}, plansToRead: knows(ctx, plansToRead)}
 	s.record = incident.Record{
 		IncidentID: workflow.GetInfo(ctx).WorkflowExecution.ID,
 		Target:     in.Hint,

@@ -22,6 +22,9 @@ const (
 	// probeBeforeCause: a job that waits for its input has its storage measured
 	// before causes are ranked.
 	probeBeforeCause = "io probe before the cause"
+	// plansToRead: cards hold a plan without what only machines do. It reorders
+	// nothing, but a replay compares what steps are asked.
+	plansToRead = "cards with plans to read"
 )
 
 // knows says whether this run has a change: runs that passed this point
