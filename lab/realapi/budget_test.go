@@ -18,6 +18,7 @@ import (
 // pods of a StatefulSet and of a Job, read with the worker's rights.
 func TestPlansSayWhichBudgetsTheyGoPast(t *testing.T) {
 	w := newWorld(t)
+	w.storage() // the set mounts a claim
 	none := intstr.FromInt32(0)
 	for name, labels := range map[string]map[string]string{"set": {"app": "x"}, "ranks": {"app": "llama"}} {
 		_, err := w.admin.PolicyV1().PodDisruptionBudgets(w.namespace).Create(w.ctx, &policyv1.PodDisruptionBudget{ObjectMeta: metav1.ObjectMeta{Name: name},
