@@ -327,6 +327,7 @@ func TestWhoIsNoNodeIsNotIsolated(t *testing.T) {
 func TestWithoutRoomThereIsNoPlan(t *testing.T) {
 	w := newWorld(t)
 	names := []string{"gpu-12", "gpu-13", "gpu-14", "gpu-15"}
+	w.until("the nodes are free of other tests", func() bool { return w.free(names) })
 	job := w.trainingJobWith("llama-70b", func(job *batchv1.Job) {
 		spec := &job.Spec.Template.Spec
 		spec.Containers[1].Resources.Limits["nvidia.com/gpu"] = resource.MustParse("8")
@@ -339,6 +340,23 @@ func TestWithoutRoomThereIsNoPlan(t *testing.T) {
 		t.Errorf("possible %t, diff %q", result.Possible, result.Plan.Diff)
 	}
 	wantWords(t, result.WhyNot, "without gpu-12 only 3 of 4 ranks find room again", "1 more with", "8 nvidia.com/gpu")
+}
+
+// free says whether nodes are ready for pods and hold none.
+func (w *world) free(names []string) bool {
+	w.Helper()
+	pods, err := w.admin.CoreV1().Pods(metav1.NamespaceAll).List(w.ctx, metav1.ListOptions{})
+	w.must(err)
+	if slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return slices.Contains(names, pod.Spec.NodeName) }) {
+		return false
+	}
+	return !slices.ContainsFunc(names, func(name string) bool {
+		node := w.node(name)
+		return node.Spec.Unschedulable || len(node.Spec.Taints) > 0 ||
+			!slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+				return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+			})
+	})
 }
 
 func TestPodsThatTolerateEverythingAreNotKeptOff(t *testing.T) {
