@@ -84,12 +84,23 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-// remove deletes what would be in the way of the next test.
+// remove removes the namespace, and its pods at once: those of the next test want
+// their GPUs.
 func (w *world) remove() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	if err := w.admin.CoreV1().Namespaces().Delete(ctx, w.namespace, metav1.DeleteOptions{}); err != nil {
 		w.Logf("removing namespace %s: %v", w.namespace, err)
+	}
+	now, pods := int64(0), w.admin.CoreV1().Pods(w.namespace)
+	for ctx.Err() == nil {
+		if err := pods.DeleteCollection(ctx, metav1.DeleteOptions{GracePeriodSeconds: &now}, metav1.ListOptions{}); err != nil {
+			w.Logf("removing the pods of %s: %v", w.namespace, err)
+		}
+		if left, err := pods.List(ctx, metav1.ListOptions{}); err == nil && len(left.Items) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 }
 
