@@ -25,7 +25,7 @@ type Card struct {
 	Cause    incident.Cause `json:"cause"`
 	// Evidence lines are the strongest reasons, redacted, at most five.
 	Evidence []string `json:"evidence,omitempty"`
-	// Plan is without its changes and its isolation: summary, diff and price are shown.
+	// Plan is without what it prepares, its changes and its isolation: summary, diff and price are shown.
 	Plan *incident.Plan `json:"plan,omitempty"`
 	// Asking adds the buttons Approve, Deny and Show evidence.
 	Asking   bool            `json:"asking,omitempty"`

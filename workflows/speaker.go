@@ -151,7 +151,7 @@ func (s *story) toRead(plan *incident.Plan) *incident.Plan {
 		return plan
 	}
 	short := *plan
-	short.Changes, short.Isolation = nil, nil
+	short.Prepare, short.Changes, short.Isolation = nil, nil, nil
 	return &short
 }
 

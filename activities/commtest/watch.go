@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -26,69 +25,23 @@ const (
 	afterFailure = 30 * time.Second
 )
 
-// watcher keeps one test's Job and pods as the API server last told them. Its
-// informers resume an expired watch and list again where they must.
+// watcher keeps one test's Job and pods as the API server last told them.
 type watcher struct {
+	*testpods.Watcher
 	jobs, pods cache.SharedIndexInformer
-	// changed holds at most one wake-up.
-	changed chan struct{}
-	stop    context.CancelFunc
-	running sync.WaitGroup
-
-	mu      sync.Mutex
-	lastErr error
 }
 
-// watch starts the watcher; its owner calls close.
+// watch starts the watcher; its owner calls Close.
 func (h *Hands) watch(ctx context.Context, m machine, namespace, name string) (*watcher, error) {
-	ctx, stop := context.WithCancel(ctx)
-	w := &watcher{changed: make(chan struct{}, 1), stop: stop}
-	w.jobs = m.informer(h, namespace, name)
-	w.pods = coreinformers.NewFilteredPodInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+	jobs := m.informer(h, namespace, name)
+	pods := coreinformers.NewFilteredPodInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = m.selector(name).String()
 	})
-	for _, informer := range []cache.SharedIndexInformer{w.jobs, w.pods} {
-		if err := w.hear(informer); err != nil {
-			stop()
-			return nil, incident.Faultf(incident.Internal, err, "preparing the watch of test %s/%s", namespace, name)
-		}
-		w.running.Go(func() { informer.RunWithContext(ctx) })
+	started, err := testpods.Watch(ctx, jobs, pods)
+	if err != nil {
+		return nil, incident.Faultf(incident.Internal, err, "preparing the watch of test %s/%s", namespace, name)
 	}
-	return w, nil
-}
-
-func (w *watcher) hear(informer cache.SharedIndexInformer) error {
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { w.wake() },
-		UpdateFunc: func(any, any) { w.wake() },
-		DeleteFunc: func(any) { w.wake() },
-	})
-	return errors.Join(err, informer.SetWatchErrorHandler(func(_ *cache.Reflector, err error) {
-		w.mu.Lock()
-		w.lastErr = err
-		w.mu.Unlock()
-		w.wake()
-	}))
-}
-
-func (w *watcher) wake() {
-	select {
-	case w.changed <- struct{}{}:
-	default: // a wake-up is waiting already
-	}
-}
-
-func (w *watcher) close() {
-	w.stop()
-	w.running.Wait()
-}
-
-func (w *watcher) synced() bool { return w.jobs.HasSynced() && w.pods.HasSynced() }
-
-func (w *watcher) err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.lastErr
+	return &watcher{Watcher: started, jobs: jobs, pods: pods}, nil
 }
 
 // job returns nil when the watch has not seen it.
@@ -114,7 +67,7 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, m machine, 
 	if err != nil {
 		return sight{}, err
 	}
-	defer w.close()
+	defer w.Close()
 	clock := newClocks(p.Settings)
 	defer clock.stop()
 	for {
@@ -129,7 +82,7 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, m machine, 
 		select {
 		case <-ctx.Done():
 			return sight{}, incident.Faultf(incident.TimedOut, context.Cause(ctx), "waiting for test job %s/%s", p.Namespace, p.Name)
-		case <-w.changed:
+		case <-w.Changed:
 		case <-clock.beat.C:
 			h.beat(ctx, seen.String())
 		case <-clock.start.C:
@@ -144,8 +97,8 @@ func (h *Hands) wait(ctx context.Context, p steps.RunCommTestParams, m machine, 
 // look reads the watcher's stores; before they are filled it only asks whether
 // that can ever happen.
 func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, m machine, w *watcher, job metav1.Object) (sight, error) {
-	if !w.synced() {
-		if err := w.err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+	if !w.Synced() {
+		if err := w.Err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			return sight{}, testpods.Fault(err, "watching test %s/%s", p.Namespace, p.Name)
 		}
 		return sight{ranks: make([]*corev1.Pod, len(p.Group.Nodes))}, nil
@@ -170,8 +123,8 @@ func (h *Hands) look(ctx context.Context, p steps.RunCommTestParams, m machine, 
 // startOver is what the start deadline means: an outcome when the API server
 // told us who is missing, an error when it told us nothing.
 func (h *Hands) startOver(ctx context.Context, p steps.RunCommTestParams, m machine, w *watcher, seen sight) (sight, error) {
-	if !w.synced() {
-		err := w.err()
+	if !w.Synced() {
+		err := w.Err()
 		if err == nil {
 			err = errors.New("no answer")
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -30,59 +29,22 @@ type sight struct {
 	late bool
 }
 
-// watcher keeps the probe's pods as the API server last told them. Its informer
-// resumes an expired watch and lists again where it must.
+// watcher keeps the probe's pods as the API server last told them.
 type watcher struct {
+	*testpods.Watcher
 	pods cache.SharedIndexInformer
-	// changed holds at most one wake-up.
-	changed chan struct{}
-	stop    context.CancelFunc
-	running sync.WaitGroup
-
-	mu      sync.Mutex
-	lastErr error
 }
 
-// watch starts the watcher; its owner calls close.
+// watch starts the watcher; its owner calls Close.
 func (h *Hands) watch(ctx context.Context, namespace, name string) (*watcher, error) {
-	ctx, stop := context.WithCancel(ctx)
-	w := &watcher{changed: make(chan struct{}, 1), stop: stop}
-	w.pods = coreinformers.NewFilteredPodInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
+	pods := coreinformers.NewFilteredPodInformer(h.Kube, namespace, 0, cache.Indexers{}, func(o *metav1.ListOptions) {
 		o.LabelSelector = labels.Set{batchv1.JobNameLabel: name}.String()
 	})
-	_, err := w.pods.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { w.wake(nil) }, UpdateFunc: func(any, any) { w.wake(nil) }, DeleteFunc: func(any) { w.wake(nil) },
-	})
-	err = errors.Join(err, w.pods.SetWatchErrorHandler(func(_ *cache.Reflector, err error) { w.wake(err) }))
+	started, err := testpods.Watch(ctx, pods)
 	if err != nil {
-		stop()
 		return nil, incident.Faultf(incident.Internal, err, "preparing the watch of probe %s/%s", namespace, name)
 	}
-	w.running.Go(func() { w.pods.RunWithContext(ctx) })
-	return w, nil
-}
-
-func (w *watcher) wake(err error) {
-	if err != nil {
-		w.mu.Lock()
-		w.lastErr = err
-		w.mu.Unlock()
-	}
-	select {
-	case w.changed <- struct{}{}:
-	default: // a wake-up is waiting already
-	}
-}
-
-func (w *watcher) err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.lastErr
-}
-
-func (w *watcher) close() {
-	w.stop()
-	w.running.Wait()
+	return &watcher{Watcher: started, pods: pods}, nil
 }
 
 // newest is the pod of this Job that was created last, nil when there is none.
@@ -105,13 +67,13 @@ func (h *Hands) wait(ctx context.Context, p steps.RunIOProbeParams, job *batchv1
 	if err != nil {
 		return sight{}, err
 	}
-	defer w.close()
+	defer w.Close()
 	beat, end := time.NewTicker(beatEvery), time.NewTimer(p.Settings.StartDeadline)
 	defer beat.Stop()
 	defer end.Stop()
 	reads, known := false, (*corev1.Pod)(nil)
 	for {
-		if err := w.err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+		if err := w.Err(); apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			return sight{}, testpods.Fault(err, "watching the probe %s/%s", p.Namespace, p.Name)
 		}
 		pod := w.newest(job)
@@ -126,7 +88,7 @@ func (h *Hands) wait(ctx context.Context, p steps.RunIOProbeParams, job *batchv1
 		select {
 		case <-ctx.Done():
 			return sight{}, incident.Faultf(incident.TimedOut, context.Cause(ctx), "waiting for the probe %s/%s", p.Namespace, p.Name)
-		case <-w.changed:
+		case <-w.Changed:
 		case <-beat.C:
 			h.beat(ctx, "waiting for the probe of storage")
 		case <-end.C:
@@ -165,8 +127,8 @@ func (h *Hands) outOfTime(ctx context.Context, p steps.RunIOProbeParams, w *watc
 	switch {
 	case reads:
 		return sight{pod: pod, late: true}, nil
-	case !w.pods.HasSynced():
-		err := w.err()
+	case !w.Synced():
+		err := w.Err()
 		if err == nil {
 			err = errors.New("no answer")
 		}
